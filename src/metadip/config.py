@@ -1,0 +1,213 @@
+"""Compose, check and build configurations: the only module that touches hydra and omegaconf."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from metadip.types import UserError
+
+Config = DictConfig  # what the rest of the package calls a composed configuration
+SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
+
+
+def conf_dir() -> Path:
+    """Return the folder of presets: of the checkout, or inside the package when installed."""
+    spec = find_spec("metadip")
+    package = Path(str(spec.origin)).parent if spec else Path(__file__).parent
+    installed, checkout = package / "conf", package.parents[1] / "conf"
+    return checkout if (checkout / "train.yaml").is_file() else installed
+
+
+def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a configuration and check that every key is known and every value given.
+
+    ``cfg.choices`` tells which file each group took, by group name.
+
+    Raises:
+        UserError: an override that cannot be parsed, an unknown key or group or choice, or a value
+            that must be given.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        try:
+            cfg = hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise UserError(_one_line(error, known_keys(hydra_compose(name)))) from error
+    choices = {
+        str(k): v for k, v in cfg.hydra.runtime.choices.items() if not str(k).startswith("hydra/")
+    }
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    cfg.choices = choices
+    OmegaConf.set_struct(cfg, True)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} must be given, for example: {missing[0]}=VALUE")
+    try:
+        OmegaConf.resolve(cfg)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"cannot resolve the configuration: {str(error).splitlines()[0]}"
+        ) from error
+    for path, node in _constructors(cfg):
+        check_keys(node, path)
+    return cfg
+
+
+def _one_line(error: Exception, known: Sequence[str]) -> str:
+    """Say in one line what is wrong with the overrides, naming the nearest known key."""
+    text = f"{error} {error.__cause__ or ''}"
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, choice = found[1].rpartition("/")
+        folder = conf_dir() / group
+        options = sorted(path.stem for path in folder.glob("*.yaml"))
+        return (
+            f"{group}={choice} is unknown{nearest(choice, options)}; choices: {', '.join(options)}"
+        )
+    if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
+        key = found[1].split("@")[0]
+        return f"unknown setting {key!r}{nearest(key, known)}; --help lists them all"
+    return " ".join(str(error).split())
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return ``, did you mean ...?`` for the nearest known word, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not close:
+        tails = {name.rpartition(".")[2]: name for name in known}
+        tail = difflib.get_close_matches(word.rpartition(".")[2], tails, n=1, cutoff=0.6)
+        close = [tails[tail[0]]] if tail else []
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def known_keys(cfg: DictConfig | ListConfig, prefix: str = "") -> list[str]:
+    """Return every key of a configuration with its dotted path."""
+    keys: list[str] = []
+    if not isinstance(cfg, DictConfig):
+        return keys
+    for key in map(str, cfg):
+        path = f"{prefix}{key}"
+        keys.append(path)
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            keys += known_keys(node, f"{path}.")
+    return keys
+
+
+def _constructors(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Yield every node that names a constructor, with its path."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield path, node
+        for key in map(str, node):
+            yield from _constructors(node[key], f"{path}.{key}" if path else key)
+    elif isinstance(node, ListConfig):
+        for i, item in enumerate(node):
+            yield from _constructors(item, f"{path}[{i}]")
+
+
+def check_keys(node: DictConfig, path: str = "") -> None:
+    """Bind the keys of a node to the arguments of the constructor that it names.
+
+    Raises:
+        UserError: the constructor does not exist, or a key is none of its arguments; the nearest
+            one is named.
+    """
+    try:
+        constructor = get_object(node["_target_"])
+    except (ImportError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}._target_={node['_target_']} cannot be imported: {error}"
+        ) from error
+    parameters = inspect.signature(constructor).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in map(str, node):
+        if key not in parameters and key not in SPECIAL_KEYS:
+            raise UserError(f"unknown setting '{path}.{key}'{nearest(key, list(parameters))}")
+
+
+def build(node: DictConfig, **extra: Any) -> Any:
+    """Build what a node describes; ``extra`` are arguments that only the program knows.
+
+    Raises:
+        UserError: the constructor refused a value.
+    """
+    try:
+        # As a partial first: hydra would make configurations of extra dataclass arguments.
+        return instantiate(node, _partial_=True)(**extra)
+    except UserError:
+        raise
+    except (InstantiationException, ValueError, TypeError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if isinstance(cause, UserError):
+            raise cause from None
+        if not isinstance(cause, (ValueError, TypeError, OSError)):
+            raise
+        key = str(node._get_full_key(None) or node["_target_"])
+        raise UserError(f"{key}: {' '.join(str(cause).split())}") from error
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved configuration as plain dictionaries and lists."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """Return the resolved configuration as YAML."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def main(name: str, run: Callable[[DictConfig], None], argv: Sequence[str] | None = None) -> int:
+    """Run a script: compose from the command line, work, and tell a user's mistake in one line.
+
+    Returns:
+        Exit code: 0, 2 after a user's mistake, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"--help", "-h"} & set(arguments):
+        print(help_text(name))
+        return 0
+    debug = any(argument.lower() in ("debug=true", "debug=1") for argument in arguments)
+    try:
+        run(compose(name, arguments))
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def help_text(name: str) -> str:
+    """Describe a script: the choices of every group, and its commented main file."""
+    text = (conf_dir() / f"{name}.yaml").read_text()
+    groups = [
+        f"  {folder.name}={'|'.join(sorted(path.stem for path in folder.glob('*.yaml')))}"
+        for folder in sorted(conf_dir().iterdir())
+        if folder.is_dir() and re.search(rf"^\s*- (override )?/?{folder.name}:", text, re.MULTILINE)
+    ]
+    return (
+        f"usage: python {name}.py [SETTING=VALUE ...]\n\nchoices:\n"
+        + "\n".join(groups)
+        + f"\n\nsettings:\n{text}"
+    )
