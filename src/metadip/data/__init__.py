@@ -1,0 +1,48 @@
+"""Clean images, and the batches of inverse problems made of them."""
+
+from metadip.data.build import celeba_data, folder_data, natural_data, sample_data
+from metadip.data.celeba import CelebA, download_celeba
+from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
+from metadip.data.folder import ImageFolder
+from metadip.data.images import (
+    ImageError,
+    centre_crop,
+    crop_and_resize,
+    image_names,
+    list_images,
+    read_image,
+    resize,
+)
+from metadip.data.patches import NaturalPatches, Patches, SamplePatches, sample_picture
+from metadip.data.sampler import TaskSampler
+from metadip.data.seeding import SampleKey, generator_of, seed_of
+from metadip.data.splits import images_of_split
+
+__all__ = [
+    "CelebA",
+    "ImageDataModule",
+    "ImageError",
+    "ImageFolder",
+    "ImageSource",
+    "LoaderSettings",
+    "NaturalPatches",
+    "Patches",
+    "SampleKey",
+    "SamplePatches",
+    "TaskSampler",
+    "celeba_data",
+    "centre_crop",
+    "crop_and_resize",
+    "download_celeba",
+    "folder_data",
+    "generator_of",
+    "image_names",
+    "images_of_split",
+    "list_images",
+    "natural_data",
+    "read_image",
+    "resize",
+    "sample_data",
+    "sample_picture",
+    "seed_of",
+]

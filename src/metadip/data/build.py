@@ -1,0 +1,135 @@
+"""The data modules that ``conf/data`` names: one function per file, its keys are the arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from metadip.data.celeba import CelebA, download_celeba
+from metadip.data.datamodule import ImageDataModule, LoaderSettings
+from metadip.data.folder import ImageFolder
+from metadip.data.patches import NaturalPatches, SamplePatches
+from metadip.types import Task
+
+
+def celeba_data(
+    root: str,
+    *,
+    download: bool,
+    crop_px: int | None,
+    size_px: int | None,
+    flip: bool,
+    loader: LoaderSettings,
+    task: Task | None,
+    seed: int,
+) -> ImageDataModule:
+    """Build the data module of CelebA, or of other faces in its layout.
+
+    Args:
+        root, crop_px, size_px, flip: see ``CelebA``.
+        download: fetch CelebA into ``root`` first, unless it is there.
+        loader, task, seed: see ``ImageDataModule``.
+    Raises:
+        UserError: when the data are first needed, see ``CelebA`` and ``download_celeba``.
+    """
+    make = partial(CelebA, root, crop_px=crop_px, size_px=size_px, flip=flip, seed=seed)
+    return ImageDataModule(
+        partial(make, split="train"),
+        val=partial(make, split="val"),
+        test=partial(make, split="test"),
+        task=task,
+        loader=loader,
+        seed=seed,
+        prepare=partial(download_celeba, root) if download else None,
+    )
+
+
+def folder_data(
+    root: str,
+    *,
+    channels: int,
+    crop_px: int | None,
+    size_px: int | None,
+    flip: bool,
+    loader: LoaderSettings,
+    task: Task | None,
+    seed: int,
+) -> ImageDataModule:
+    """Build the data module of any folder of images.
+
+    Args:
+        root, channels, crop_px, size_px, flip: see ``ImageFolder``.
+        loader, task, seed: see ``ImageDataModule``.
+    Raises:
+        UserError: when the data are first needed, see ``ImageFolder``.
+    """
+    make = partial(
+        ImageFolder, root, channels=channels, crop_px=crop_px, size_px=size_px, flip=flip, seed=seed
+    )
+    return ImageDataModule(
+        partial(make, split="train"),
+        val=partial(make, split="val"),
+        test=partial(make, split="test"),
+        task=task,
+        loader=loader,
+        seed=seed,
+    )
+
+
+def natural_data(
+    root: str | Sequence[str],
+    *,
+    size_px: int,
+    flip: bool,
+    patches_per_image: int,
+    loader: LoaderSettings,
+    task: Task | None,
+    seed: int,
+) -> ImageDataModule:
+    """Build the data module of random patches of photographs.
+
+    Args:
+        root: a folder or a list of folders, see ``NaturalPatches``.
+        size_px, flip, patches_per_image: see ``Patches``.
+        loader, task, seed: see ``ImageDataModule``.
+    Raises:
+        UserError: when the data are first needed, see ``NaturalPatches``.
+    """
+    make = partial(
+        NaturalPatches,
+        root,
+        size_px=size_px,
+        flip=flip,
+        patches_per_image=patches_per_image,
+        seed=seed,
+    )
+    return ImageDataModule(
+        partial(make, split="train"),
+        val=partial(make, split="val"),
+        test=partial(make, split="test"),
+        task=task,
+        loader=loader,
+        seed=seed,
+    )
+
+
+def sample_data(
+    size_px: int, *, flip: bool, loader: LoaderSettings, task: Task | None, seed: int
+) -> ImageDataModule:
+    """Build the data module of the pictures that ship with scikit-image.
+
+    Args:
+        size_px, flip: see ``SamplePatches``.
+        loader, task, seed: see ``ImageDataModule``.
+    Raises:
+        UserError: when the data are first needed, see ``SamplePatches``.
+    """
+    make = partial(SamplePatches, size_px=size_px, flip=flip, seed=seed)
+    return ImageDataModule(
+        partial(make, split="train"),
+        val=partial(make, split="val"),
+        test=partial(make, split="test"),
+        task=task,
+        loader=loader,
+        seed=seed,
+    )

@@ -1,0 +1,212 @@
+"""Image files to tensors in [0, 1]: find, read, crop, resize."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from metadip.types import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
+MAX_8_BIT, MAX_16_BIT = 255.0, 65535.0
+PNG_HEADER = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the file that hold the bit depth and the colour type
+TIFF_BITS = 258  # TIFF tag BitsPerSample
+
+
+class ImageError(UserError):
+    """A user's bad image, told in one line even when it was found in a DataLoader worker.
+
+    PyTorch re-raises a worker's exception with the whole traceback as its text; only the message is
+    kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
+
+
+def read_image(path: str | Path, *, channels: int = 3) -> Tensor:
+    """Read an image file of any usual kind.
+
+    Model:
+        8-bit values are divided by 255, 16-bit ones by 65535 (never cut to 8 bits), float ones are
+        taken as they are. Palette and CMYK become RGB. Transparency is ignored: the stored colour
+        counts, nothing is put behind it. EXIF orientation is applied. Of an animation, the first
+        frame is read.
+    Shape:
+        Returns (channels, H, W), float32 in [0, 1].
+    Args:
+        path: the file.
+        channels: 3 repeats a grey image three times; 1 gives luminance (0.299 R + 0.587 G + 0.114
+            B).
+    Raises:
+        ValueError: ``channels`` is neither 1 nor 3.
+        UserError: there is no such file, it is empty, truncated or no image, its values lie outside
+            [0, 1] (float) or 16 bits, or it is a 16-bit colour TIFF.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels is {channels}, must be 1 or 3")
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"no image file '{path}': check the path")
+    if path.stat().st_size == 0:
+        raise ImageError(f"image '{path}' is empty (0 bytes): copy it again or remove it")
+    try:
+        x = _decode(path)
+    except UserError:
+        raise
+    except Exception as error:  # decoders raise anything, from OSError to zlib.error
+        reason = " ".join(str(error).split())
+        raise ImageError(
+            f"cannot read '{path}' as an image ({reason}): it is truncated, damaged or no image; "
+            "replace or remove it"
+        ) from error
+    if channels == 1 and len(x) == 3:
+        return (torch.tensor(LUMINANCE).view(3, 1, 1) * x).sum(0, keepdim=True).clamp_(0, 1)
+    return x.expand(channels, -1, -1).contiguous()
+
+
+def _decode(path: Path) -> Tensor:
+    """Return (1 or 3, H, W) in [0, 1]."""
+    with path.open("rb") as file:
+        header = file.read(PNG_COLOUR + 1)
+    if header.startswith(PNG_HEADER) and header[PNG_DEPTH] == 16 and header[PNG_COLOUR] != 0:
+        return _decode_png16(path)
+    with Image.open(path) as opened:
+        bits = getattr(opened, "tag_v2", {}).get(TIFF_BITS, (8,))
+        if len(bits) > 1 and max(bits) > 8:
+            raise ImageError(
+                f"'{path}' is a colour TIFF of {max(bits)} bits: save it as a 16-bit PNG"
+            )
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64) / (1.0 if image.mode == "F" else MAX_16_BIT)
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise ImageError(
+                f"'{path}' has values outside [0, 1] (float) or 16 bits (integer): rescale it"
+            )
+        return torch.from_numpy(values.astype(np.float32))[None]
+    if image.mode in ("1", "L", "LA", "La"):
+        image = image.convert("LA").convert("L")
+    elif image.mode != "RGB":
+        image = image.convert("RGBA") if image.mode == "RGBa" else image
+        image = image.convert("RGB")
+    values8 = np.atleast_3d(np.array(image, dtype=np.uint8))  # (H, W, 1 or 3)
+    return torch.from_numpy(values8).permute(2, 0, 1).float().div_(MAX_8_BIT)
+
+
+def _decode_png16(path: Path) -> Tensor:
+    """Decode a 16-bit PNG with colour or alpha, which Pillow alone would cut to 8 bits.
+
+    Pillow keeps the first byte of each pair, the high one; told that the order is reversed it keeps
+    the low one. Grey with alpha has four bytes per pixel, unpacked here as if they were RGBA.
+    """
+    with Image.open(path) as image:
+        rawmode = str(image.tile[0].args)
+    if rawmode == "LA;16B":
+        pixels = _unpack(path, "RGBA")
+        values = pixels[..., :1] * 256 + pixels[..., 1:2]
+    else:
+        high, low = _unpack(path, rawmode), _unpack(path, rawmode.replace("16B", "16L"))
+        values = (high * 256 + low)[..., :3]
+    return torch.from_numpy(values).permute(2, 0, 1).float().div_(MAX_16_BIT)
+
+
+def _unpack(path: Path, rawmode: str) -> NDArray[np.int32]:
+    """Return the pixels (H, W, bytes kept) that Pillow reads under another layout of bytes."""
+    with Image.open(path) as image:
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]
+        return np.array(ImageOps.exif_transpose(image), dtype=np.int32)
+
+
+def list_images(root: str | Path) -> list[Path]:
+    """List the images below a folder, sorted by relative path; a single file is a list of one.
+
+    Raises:
+        UserError: ``root`` does not exist, or the folder holds no file with one of ``SUFFIXES``.
+    """
+    root = Path(root)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise UserError(f"no folder '{root}': check the path")
+    found = [
+        p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    ]
+    if not found:
+        raise UserError(
+            f"folder '{root}' holds no images: it needs files ending in {' '.join(SUFFIXES)}"
+        )
+    return sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
+
+
+def image_names(paths: Sequence[Path], root: str | Path) -> list[str]:
+    """Name images by file stem; where stems repeat, by path below ``root``, ``__`` for ``/``."""
+    stems = Counter(p.stem for p in paths)
+    return [
+        p.stem if stems[p.stem] == 1 else p.relative_to(root).as_posix().replace("/", "__")
+        for p in paths
+    ]
+
+
+def centre_crop(x: Tensor, size: int) -> Tensor:
+    """Cut the central square of ``size`` pixels out of (C, H, W).
+
+    Raises:
+        ValueError: ``size`` is below 1 or above the height or width.
+    """
+    height, width = x.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"crop of {size} px does not fit in an image of {height}x{width}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return x[..., top : top + size, left : left + size]
+
+
+def resize(x: Tensor, size: int) -> Tensor:
+    """Resize (C, H, W) to a square of ``size`` pixels, bilinear with antialiasing.
+
+    Raises:
+        ValueError: ``size`` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size is {size} px, must be at least 1")
+    if x.shape[-2:] == (size, size):
+        return x
+    resized = F.interpolate(
+        x[None], (size, size), mode="bilinear", align_corners=False, antialias=True
+    )[0]
+    return resized.clamp_(0, 1)
+
+
+def crop_and_resize(x: Tensor, crop_px: int | None, size_px: int | None, name: str) -> Tensor:
+    """Crop the centre, then resize.
+
+    Args:
+        x: image (C, H, W).
+        crop_px: side of the central square; None takes the largest one, or, if ``size_px`` is None
+            too, leaves the image as it is.
+        size_px: side of the result, larger or smaller than the crop; None does not resize.
+        name: what to call the image in an error, best its path.
+    Raises:
+        UserError: the image is smaller than ``crop_px``.
+    """
+    if crop_px is None and size_px is None:
+        return x
+    height, width = x.shape[-2:]
+    if crop_px is not None and crop_px > min(height, width):
+        raise ImageError(
+            f"image '{name}' is {width}x{height} px, smaller than crop_px={crop_px}: "
+            "lower crop_px, set crop_px=null for the largest square, or remove the image"
+        )
+    x = centre_crop(x, min(height, width) if crop_px is None else crop_px)
+    return x.contiguous() if size_px is None else resize(x, size_px)

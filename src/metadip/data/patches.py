@@ -1,0 +1,256 @@
+"""Random patches of photographs: from folders, or from the pictures that ship with scikit-image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from metadip.data.images import ImageError, image_names, read_image
+from metadip.data.seeding import SampleKey, as_key, generator_of
+from metadip.data.splits import SPLITS, check_split, images_of_split, split_folder
+from metadip.types import CleanImage, UserError
+
+COLLECTIONS = ("BSDS500", "Waterloo", "DIV2K", "Flickr2K")
+PICTURES = {  # both views of the motorcycle are one scene and stay in one split
+    "train": (
+        "coffee.png",
+        "hubble_deep_field.jpg",
+        "ihc.png",
+        "motorcycle_left.png",
+        "motorcycle_right.png",
+        "rocket.jpg",
+    ),
+    "val": ("chelsea.png",),
+    "test": ("astronaut.png",),
+}
+SAMPLE_PATCHES = 16  # per picture
+FIXED_SEED = 0  # not the run's seed: every run is judged on the same patches
+
+
+class Patches(Dataset[CleanImage]):
+    """Cut square patches out of image files.
+
+    Model:
+        Item i is a patch of image i mod (number of images). In training its place, and with
+        ``flip`` one of the eight turns and mirrorings, are drawn by (seed, epoch, i); in validation
+        and test the place depends on i alone, and nothing is turned.
+    Shape:
+        Item: ``x`` (3, size_px, size_px).
+    Args:
+        paths: the image files, at least one.
+        names: one per file; the patch's number is appended where an image gives several.
+        split: train, val or test.
+        size_px: side of a patch, at least 1.
+        flip: turn and mirror training patches.
+        patches_per_image: length of the data set over the number of images, at least 1.
+        seed: starts the random choices of training.
+    Raises:
+        ValueError: ``split`` is unknown, ``paths`` is empty, or ``size_px`` or
+            ``patches_per_image`` is below 1.
+        IndexError: an item is outside [0, length).
+        UserError: an image that is drawn is smaller than ``size_px``, or cannot be read.
+    Cost: decodes a whole image per patch, about 10 ms per megapixel.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        names: Sequence[str],
+        split: str,
+        size_px: int,
+        flip: bool,
+        patches_per_image: int,
+        seed: int,
+    ) -> None:
+        if not paths or size_px < 1 or patches_per_image < 1:
+            raise ValueError(
+                f"{len(paths)} images, size_px {size_px}, patches_per_image {patches_per_image}: "
+                "each must be at least 1"
+            )
+        self.paths, self.names = list(paths), list(names)
+        self.training = check_split(split) == "train"
+        self.size_px, self.flip = size_px, flip
+        self.patches_per_image, self.seed = patches_per_image, seed
+
+    def __len__(self) -> int:
+        return len(self.paths) * self.patches_per_image
+
+    def __getitem__(self, key: SampleKey | int) -> CleanImage:
+        """Cut one patch; a plain integer means epoch 0."""
+        epoch, index = as_key(key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"patch {index} of {len(self)}")
+        number, image = divmod(index, len(self.paths))
+        path = self.paths[image]
+        parts = (self.seed, epoch, index) if self.training else (FIXED_SEED, index)
+        generator = generator_of(*parts)
+        x = random_patch(read_image(path), self.size_px, generator, name=str(path))
+        if self.training and self.flip:
+            x = random_turn(x, generator)
+        suffix = f"_{number}" if self.patches_per_image > 1 else ""
+        return CleanImage(x, index, self.names[image] + suffix, epoch)
+
+
+def random_patch(x: Tensor, size: int, generator: torch.Generator, *, name: str) -> Tensor:
+    """Cut a square of ``size`` pixels out of (C, H, W), every place equally likely.
+
+    Raises:
+        UserError: the image is smaller than the patch.
+    """
+    height, width = x.shape[-2:]
+    if size > min(height, width):
+        raise ImageError(
+            f"image '{name}' is {width}x{height} px, smaller than the patch of {size} px: "
+            "lower image_size (size_px), or remove the image"
+        )
+    top = int(torch.randint(height - size + 1, (), generator=generator))
+    left = int(torch.randint(width - size + 1, (), generator=generator))
+    return x[..., top : top + size, left : left + size].contiguous()
+
+
+def random_turn(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Apply one of the eight symmetries of the square to (C, S, S), all equally likely."""
+    turn = int(torch.randint(8, (), generator=generator))
+    x = x.rot90(turn % 4, (-2, -1))
+    return (x.flip(-1) if turn >= 4 else x).contiguous()
+
+
+class NaturalPatches(Dataset[CleanImage]):
+    """Cut patches out of one or several folders of photographs; see ``Patches``.
+
+    Model:
+        A list of folders is taken as it is. One folder gives its subfolders BSDS500, Waterloo,
+        DIV2K and Flickr2K, as many as there are, or itself if it has split folders. Each folder is
+        split by its own ``train``, ``val`` and ``test`` (also ``images/train``, ``DIV2K_train_HR``
+        ...), else by ``images_of_split``.
+    Args:
+        roots: a folder, or a list of folders.
+        split, size_px, flip, patches_per_image, seed: see ``Patches``.
+    Raises:
+        ValueError: see ``Patches``.
+        UserError: a folder is missing or empty, none of the default names is there, or no folder
+            has images for this split.
+    References: Martin et al. (2001), BSDS; Ma et al. (2017), Waterloo Exploration Database;
+        Agustsson and Timofte (2017), DIV2K; Lim et al. (2017), Flickr2K, arXiv:1707.02921.
+    """
+
+    def __init__(
+        self,
+        roots: str | Path | Sequence[str | Path],
+        *,
+        split: str,
+        size_px: int,
+        flip: bool,
+        patches_per_image: int,
+        seed: int,
+    ) -> None:
+        paths: list[Path] = []
+        names: list[str] = []
+        folders = natural_folders(roots)
+        for folder in folders:
+            found = images_of_split(folder, check_split(split))
+            paths += found
+            names += image_names(found, folder)
+        if not paths:
+            listed = ", ".join(f"'{folder}'" for folder in folders)
+            raise UserError(
+                f"no images for {split} in {listed}: add a folder '{folders[0] / split}'"
+            )
+        if len(set(names)) < len(names):
+            names = [f"{i:05d}_{name}" for i, name in enumerate(names)]
+        self._patches = Patches(
+            paths,
+            names=names,
+            split=split,
+            size_px=size_px,
+            flip=flip,
+            patches_per_image=patches_per_image,
+            seed=seed,
+        )
+
+    def __len__(self) -> int:
+        return len(self._patches)
+
+    def __getitem__(self, key: SampleKey | int) -> CleanImage:
+        """Cut one patch; a plain integer means epoch 0."""
+        return self._patches[key]
+
+
+def natural_folders(roots: str | Path | Sequence[str | Path]) -> list[Path]:
+    """List the folders to read, see ``NaturalPatches``.
+
+    Raises:
+        UserError: ``roots`` is an empty list, or one of them is no folder, or a single folder has
+            neither split folders nor any of ``COLLECTIONS``.
+    """
+    if not isinstance(roots, str | Path):
+        folders = [Path(root) for root in roots]
+        missing = [folder for folder in folders if not folder.is_dir()]
+        if missing or not folders:
+            raise UserError(
+                f"no folder '{missing[0] if missing else ''}' of photographs: check data.root"
+            )
+        return folders
+    root = Path(roots)
+    found = [root / name for name in COLLECTIONS if (root / name).is_dir()]
+    if found or any(split_folder(root, split) for split in SPLITS):
+        return found or [root]
+    raise UserError(
+        f"no photographs in '{root}': it needs a subfolder {', '.join(COLLECTIONS)}, "
+        "or train, val and test; set data.root, or use data=folder or data=sample"
+    )
+
+
+class SamplePatches(Dataset[CleanImage]):
+    """Cut patches out of the pictures in scikit-image's wheel, so that training runs anywhere.
+
+    Model:
+        Train: coffee, Hubble deep field, immunohistochemistry, motorcycle, rocket. Val: the cat
+        Chelsea. Test: the astronaut. Sixteen patches per picture; see ``Patches``.
+    Args:
+        split, size_px, flip, seed: see ``Patches``.
+    Raises:
+        ValueError: ``split`` is unknown or ``size_px`` is below 1.
+        UserError: scikit-image was installed without its pictures, or one is smaller than
+            ``size_px``.
+    """
+
+    def __init__(self, *, split: str, size_px: int, flip: bool, seed: int) -> None:
+        paths = [sample_picture(name) for name in PICTURES[check_split(split)]]
+        self._patches = Patches(
+            paths,
+            names=[path.stem for path in paths],
+            split=split,
+            size_px=size_px,
+            flip=flip,
+            patches_per_image=SAMPLE_PATCHES,
+            seed=seed,
+        )
+
+    def __len__(self) -> int:
+        return len(self._patches)
+
+    def __getitem__(self, key: SampleKey | int) -> CleanImage:
+        """Cut one patch; a plain integer means epoch 0."""
+        return self._patches[key]
+
+
+def sample_picture(name: str) -> Path:
+    """Return the path of a picture that ships with scikit-image, such as ``astronaut.png``.
+
+    Raises:
+        UserError: the installed scikit-image has no such file.
+    """
+    spec = find_spec("skimage")
+    path = Path(spec.origin or "").parent / "data" / name if spec else Path(name)
+    if not path.is_file():
+        raise UserError(
+            f"scikit-image lacks its picture '{name}': install its wheel, version 0.26 or later"
+        )
+    return path

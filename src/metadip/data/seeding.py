@@ -1,0 +1,37 @@
+"""Seeds from integers, so that a random choice depends on what it is for and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+
+
+class SampleKey(NamedTuple):
+    """What a data set is asked for: image ``index`` as it is drawn in ``epoch``."""
+
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+
+
+def as_key(key: SampleKey | int) -> SampleKey:
+    """Read a plain integer as that image in epoch 0."""
+    return key if isinstance(key, SampleKey) else SampleKey(0, int(key))
+
+
+def seed_of(*ints: int) -> int:
+    """Hash integers to a seed in [0, 2**63), the same in every process and Python version.
+
+    Example:
+        >>> seed_of(0, 1, 2) == seed_of(0, 1, 2), seed_of(0, 12) == seed_of(0, 1, 2)
+        (True, False)
+    """
+    text = ",".join(str(int(i)) for i in ints)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator_of(*ints: int) -> torch.Generator:
+    """Return a fresh CPU generator seeded by ``seed_of(*ints)``."""
+    return torch.Generator().manual_seed(seed_of(*ints))
