@@ -1,0 +1,166 @@
+"""What a measurement file holds: read without running code from it, every entry checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metadip.physics.operators import ImageShape, OperatorKind
+from metadip.types import UserError
+
+_MAX_CHANNELS = 4
+_MEANING = {
+    "y": "the measurement",
+    "image_shape": "C, H, W of the unknown image",
+    "seed": "that of one of our operators, or give the matrix as A",
+}
+
+
+@dataclass(frozen=True)
+class MeasurementFile:
+    """The entries of a measurement file; every complaint is a ``UserError`` with file and key."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def error(self, key: str, problem: str) -> UserError:
+        """Return the complaint about one entry."""
+        return UserError(f"{self.path}: {key} {problem}")
+
+    def get(self, key: str) -> object:
+        """Return an entry that must be there."""
+        if key not in self.content:
+            found = ", ".join(map(str, self.content)) or "nothing"
+            raise self.error(key, f"is missing ({_MEANING[key]}); the file holds {found}")
+        return self.content[key]
+
+    def floats(self, key: str) -> Tensor:
+        """Return a finite array as float32."""
+        value = self.get(key)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise self.error(key, f"must be an array of real floating-point numbers, got {kind}")
+        value = value.detach().float()
+        n_bad = int((~value.isfinite()).sum())
+        if n_bad:
+            raise self.error(key, f"has NaN or infinity in {n_bad} of {value.numel()} values")
+        return value
+
+    def scalar(self, key: str) -> object:
+        """Return a number, unpacked from an array of one."""
+        value = self.get(key)
+        return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+    def integer(self, key: str, *, minimum: int | None = None) -> int:
+        """Return a whole number."""
+        value = self.scalar(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(key, f"must be a whole number, got {value!r}")
+        if minimum is not None and value < minimum:
+            raise self.error(key, f"must be at least {minimum}, got {value}")
+        return value
+
+    def noise_std(self, fallback: float) -> float:
+        """Return the noise level, or ``fallback`` where the file has none."""
+        value = self.scalar("noise_std") if "noise_std" in self.content else fallback
+        if not isinstance(value, float | int) or not 0 <= value < math.inf:
+            raise self.error("noise_std", f"must be a finite number of at least 0, got {value!r}")
+        return float(value)
+
+    def operator(self, fallback: OperatorKind) -> OperatorKind:
+        """Return the name of the operator, or ``fallback`` where the file has none."""
+        kind, known = self.content.get("operator", fallback), get_args(OperatorKind)
+        if not isinstance(kind, str) or kind not in known:
+            raise self.error("operator", f"is {kind!r}; choose from {', '.join(known)}")
+        return cast("OperatorKind", kind)
+
+    def matrix(self, n_measurements: int, shape: ImageShape) -> tuple[Tensor, float]:
+        """Return A scaled to ||A||_F^2 = C*H*W, and the factor."""
+        matrix, expected = self.floats("A"), (n_measurements, math.prod(shape))
+        if tuple(matrix.shape) != expected:
+            found = tuple(matrix.shape)
+            raise self.error("A", f"must have shape {expected} by y and image_shape, got {found}")
+        norm = matrix.norm().item()
+        if norm == 0:
+            raise self.error("A", "is zero everywhere")
+        scale = math.sqrt(expected[1]) / norm
+        return matrix * scale, scale
+
+    def image(self, key: str) -> Tensor:
+        """Return an image as (1, C, H, W)."""
+        value = self.floats(key)
+        batch = value[None] if value.ndim == 3 else value
+        if batch.ndim != 4 or batch.shape[0] != 1 or not batch.numel():
+            raise self.error(key, f"must have shape (C, H, W), got {tuple(value.shape)}")
+        self.check_image_shape(key, tuple(batch.shape[1:]))
+        return batch
+
+    def image_shape(self) -> ImageShape:
+        """Return the entry ``image_shape``."""
+        value = self.get("image_shape")
+        sizes = value.tolist() if isinstance(value, Tensor) else value
+        if not isinstance(sizes, list | tuple) or len(sizes) != 3:
+            raise self.error("image_shape", f"must be three whole numbers C, H, W, got {sizes!r}")
+        return self.check_image_shape("image_shape", tuple(sizes))
+
+    def check_image_shape(self, key: str, shape: tuple[Any, ...]) -> ImageShape:
+        """Return (C, H, W) with 1 to 4 channels and nothing empty."""
+        if not all(isinstance(size, int) and size >= 1 for size in shape):
+            raise self.error(key, f"must be three whole numbers C, H, W of at least 1, got {shape}")
+        if shape[0] > _MAX_CHANNELS:
+            raise self.error(key, f"has {shape[0]} channels in (C, H, W) = {shape}; at most 4")
+        return shape[0], shape[1], shape[2]
+
+    def truth(self, shape: ImageShape) -> Tensor | None:
+        """Return the ground truth, if the file has one."""
+        if "x" not in self.content:
+            return None
+        x = self.image("x")
+        if tuple(x.shape[1:]) != shape:
+            raise self.error("x", f"must have the image's shape {shape}, got {tuple(x.shape[1:])}")
+        return x
+
+
+def _read_pt(path: Path) -> Mapping[str, Any]:
+    """Read a dictionary that ``torch.save`` wrote, running no code from it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage raises anything, from KeyError to UnpicklingError
+        raise UserError(
+            f"{path}: cannot be read as .pt (truncated, not such a file, or it holds more than a "
+            "dictionary of tensors, numbers and text)"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold a dictionary with key y, got {type(content).__name__}")
+    return content
+
+
+def _read_npz(path: Path) -> Mapping[str, Any]:
+    """Read arrays that ``numpy.savez`` wrote; text becomes a string again."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:  # BadZipFile, ValueError for pickles, TypeError for a bare .npy
+        raise UserError(
+            f"{path}: cannot be read as .npz (truncated, not such a file, or it holds more than "
+            "plain arrays)"
+        ) from error
+    return {key: _plain(array) for key, array in arrays.items()}
+
+
+def _plain(array: np.ndarray[Any, Any]) -> object:
+    """Turn numbers into a tensor and anything else into plain Python values."""
+    if array.dtype.kind in "fiubc":
+        native = array.astype(array.dtype.newbyteorder("="))
+        return torch.from_numpy(native)
+    return array.item() if array.ndim == 0 else array.tolist()
+
+
+READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {".pt": _read_pt, ".npz": _read_npz}
