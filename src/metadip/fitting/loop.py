@@ -1,0 +1,254 @@
+"""Fit N images to their measurements: many steps, each image on its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from metadip.fitting.optimizers import Optimizer, State, Tensors
+from metadip.fitting.step import StepOutput, fit_step
+from metadip.priors import Prior
+from metadip.types import FitResult, FitState, InverseProblem, Objective
+
+PRECISIONS = {"32": None, "bf16": torch.bfloat16}
+
+
+class Hook(Protocol):
+    """What the loop calls; see ``metadip.callbacks.FitCallback``."""
+
+    def on_reconstruction_start(self, state: FitState) -> None:
+        """Run before the first step."""
+        ...
+
+    def on_step_start(self, state: FitState) -> None:
+        """Run before the network."""
+        ...
+
+    def on_step_end(self, state: FitState) -> None:
+        """Run before the update."""
+        ...
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        """Run after the last step."""
+        ...
+
+
+def fit(
+    problems: Sequence[InverseProblem],
+    prior: Prior,
+    objective: Objective,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    hooks: Sequence[Any] = (),
+    stacked: bool | None = None,
+    precision: str = "32",
+) -> list[FitResult]:
+    """Fit one set of weights to every problem and return the reconstructions in order.
+
+    Model:
+        theta <- update(theta, grad L(A f_theta(z), y)), ``steps`` times; then one more look, so
+        that the result after k updates is f_theta_k(z). Every image has its own weights, optimiser
+        state, random stream (from its seed) and stopping time: its result does not depend on its
+        neighbours. Works under ``no_grad`` and ``inference_mode``.
+    Args:
+        problems: any number of problems, on one device.
+        prior: where each fit starts; on the same device.
+        objective: what is minimised.
+        optimizer: the update rule.
+        steps: weight updates, at least 0.
+        hooks: called in order; see ``metadip.callbacks``.
+        stacked: fit images of one size together with their weights stacked (fast on a GPU), or one
+            after the other (fast on a CPU); None chooses by device.
+        precision: "32", or "bf16" for autocast of the network.
+    Raises:
+        ValueError: negative ``steps``, unknown ``precision``, or no problems.
+    Cost:
+        Stacked: N times the weights, their optimiser state and one step's activations.
+    """
+    if steps < 0:
+        raise ValueError(f"steps must be at least 0, got {steps}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if not problems:
+        raise ValueError("nothing to fit: the list of problems is empty")
+    if stacked is None:
+        stacked = problems[0].y.device.type == "cuda"
+    results: dict[int, FitResult] = {}
+    with torch.inference_mode(False), torch.enable_grad():
+        for group in _groups(problems, together=stacked):
+            chunk = [_as_normal_tensors(problems[i]) for i in group]
+            run = _Fit(
+                chunk,
+                prior,
+                objective,
+                optimizer,
+                steps=steps,
+                hooks=hooks,
+                autocast=PRECISIONS[precision],
+            )
+            results.update(zip(group, run.run(), strict=True))
+    return [results[i] for i in range(len(problems))]
+
+
+def _groups(problems: Sequence[InverseProblem], *, together: bool) -> list[list[int]]:
+    """Return which problems are fitted at once: one by one, or all of one image size."""
+    if not together:
+        return [[i] for i in range(len(problems))]
+    by_shape: dict[tuple[int, int, int], list[int]] = {}
+    for i, problem in enumerate(problems):
+        by_shape.setdefault(problem.image_shape, []).append(i)
+    return list(by_shape.values())
+
+
+def _as_normal_tensors(problem: InverseProblem) -> InverseProblem:
+    """Clone tensors that inference mode made: autograd refuses them."""
+    x = problem.x.clone() if problem.x is not None and problem.x.is_inference() else problem.x
+    return replace(problem, y=problem.y.clone() if problem.y.is_inference() else problem.y, x=x)
+
+
+class _Fit:
+    """One group of images being fitted: weights and optimiser state, and the hooks' view of it."""
+
+    def __init__(
+        self,
+        problems: Sequence[InverseProblem],
+        prior: Prior,
+        objective: Objective,
+        optimizer: Optimizer,
+        *,
+        steps: int,
+        hooks: Sequence[Hook],
+        autocast: torch.dtype | None,
+    ) -> None:
+        self.problems, self.network, self.objective = list(problems), prior.network, objective
+        self.optimizer, self.hooks, self.autocast = optimizer, hooks, autocast
+        self.device = problems[0].y.device
+        # Alone on the CPU, convolutions are faster in channels-last.
+        self.layout = torch.channels_last if self._alone_on_cpu else torch.contiguous_format
+        starts = [prior.start(problem.image_shape, seed=problem.seed) for problem in problems]
+        self.names = tuple(starts[0][0])
+        self.params = tuple(self._stack([w[name] for w, _ in starts]) for name in self.names)
+        self.opt_state: State = optimizer.init(self.params)
+        z = torch.cat([z for _, z in starts]).contiguous(memory_format=self.layout)
+        self.state = FitState(
+            problems=self.problems,
+            n_steps=steps,
+            active=torch.arange(len(problems), device=self.device),
+            z=z,
+            generators=[torch.Generator(self.device).manual_seed(p.seed) for p in problems],
+            output=z.new_zeros(len(problems), *problems[0].image_shape),
+        )
+
+    @property
+    def _alone_on_cpu(self) -> bool:
+        return len(self.problems) == 1 and self.device.type == "cpu"
+
+    def _stack(self, tensors: list[Tensor]) -> Tensor:
+        """Stack one weight of every image; a single image's has no leading dimension."""
+        if len(tensors) > 1:
+            return torch.stack(tensors)
+        return (
+            tensors[0].contiguous(memory_format=self.layout) if tensors[0].ndim == 4 else tensors[0]
+        )
+
+    def _bind(self, params: Tensors) -> Callable[[Tensor], Tensor]:
+        """Give the network its weights; of stacked ones, image i meets weights i."""
+        bound = dict(zip(self.names, params, strict=True))
+
+        def network(weights: dict[str, Tensor], z: Tensor) -> Tensor:
+            with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
+                x_hat: Tensor = functional_call(self.network, weights, (z,))
+            return x_hat.float() if self.autocast else x_hat
+
+        if len(self.problems) == 1:
+            return lambda z: network(bound, z)
+        stacked = vmap(lambda weights, z: network(weights, z[None])[0])
+        return lambda z: stacked(bound, z)
+
+    def run(self) -> list[FitResult]:
+        """Do all steps and collect one result per image."""
+        state, begin = self.state, time.perf_counter()
+        self._call("on_reconstruction_start")
+        for step in range(state.n_steps + 1):
+            state.step, state.z_input = step, state.z
+            self._call("on_step_start")
+            output = self._look(needs_grads=step < state.n_steps)
+            self._publish(output)
+            if step == state.n_steps or len(state.stop_steps) == len(self.problems):
+                break
+            grads = self._drop_stopped(output.grads) if state.stop_steps else output.grads
+            with torch.no_grad():
+                self.params, self.opt_state = self.optimizer.update(
+                    self.params, grads, self.opt_state, step
+                )
+        self._call("on_reconstruction_end")
+        return self._results(time.perf_counter() - begin)
+
+    def _look(self, *, needs_grads: bool) -> StepOutput:
+        """Compute images, losses and gradients of the active images."""
+        state = self.state
+        params = tuple(p.detach().requires_grad_(needs_grads) for p in self.params)
+        active = self.problems
+        if len(state.active) < len(active):
+            active = [active[i] for i in state.active.tolist()]
+        return fit_step(
+            self._bind(params),
+            params,
+            state.z_input,
+            active,
+            self.objective,
+            needs_grads=needs_grads,
+        )
+
+    def _publish(self, output: StepOutput) -> None:
+        """Show the step to the hooks; a diverged image stops and keeps its last finite output."""
+        state = self.state
+        state.x_hat, state.loss = output.x_hat.detach(), output.loss.detach()
+        finite = torch.isfinite(state.loss)
+        if bool(finite.all()):
+            state.output[state.active] = state.x_hat
+        else:
+            state.output[state.active[finite]] = state.x_hat[finite]
+            state.stop(~finite, f"diverged: the loss is not finite at step {state.step}")
+        state.record("loss", state.loss)
+        self._call("on_step_end")
+
+    def _drop_stopped(self, grads: Tensors) -> Tensors:
+        """Let images that have stopped leave the batch; return the gradients of the others."""
+        state = self.state
+        stay = [image not in state.stop_steps for image in state.active.tolist()]
+        if all(stay):
+            return grads
+        keep = torch.tensor(stay, device=self.device)
+        state.active, state.z = state.active[keep], state.z[keep]
+        self.params = tuple(p[keep] for p in self.params)
+        self.opt_state = tuple(tuple(s[keep] for s in tensors) for tensors in self.opt_state)
+        return tuple(g[keep] for g in grads)
+
+    def _call(self, method: str) -> None:
+        with torch.no_grad():
+            for hook in self.hooks:
+                getattr(hook, method)(self.state)
+
+    def _results(self, seconds: float) -> list[FitResult]:
+        """Collect what each image got; a curve ends where its image stopped."""
+        state = self.state
+        steps = [state.stop_steps.get(i, state.n_steps) for i in range(len(self.problems))]
+        return [
+            FitResult(
+                x_hat=state.output[i : i + 1].clone(),
+                steps=made,
+                stop_step=state.stop_steps.get(i),
+                stop_reason=state.stop_reasons.get(i),
+                seconds=seconds / len(self.problems),
+                curves={name: c[i, : made + 1].clone() for name, c in state.curves.items()},
+            )
+            for i, made in enumerate(steps)
+        ]

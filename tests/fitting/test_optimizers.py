@@ -1,0 +1,174 @@
+"""Update rules against torch's own, by hand, and as differentiable functions."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from metadip.fitting import Adam, MomentumSGD
+from metadip.fitting.optimizers import Optimizer
+
+MOMENTUM: dict[str, Any] = {"lr": 0.1, "momentum": 0.5, "n_steps": 3}
+SHAPES = ((3, 2), (4,))
+
+
+def draws(seed: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(s, generator=generator, dtype=torch.float64) for s in SHAPES)
+
+
+def run(rule: Optimizer, params: tuple[Tensor, ...], grads: list[Any]) -> tuple[Tensor, ...]:
+    state = rule.init(params)
+    for step, g in enumerate(grads):
+        params, state = rule.update(params, g, state, step)
+    return params
+
+
+@pytest.mark.parametrize(
+    ("rule", "reference"),
+    [
+        (
+            MomentumSGD(lr=0.1, momentum=0.9, n_steps=2).double(),
+            lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+        ),
+        (
+            MomentumSGD(lr=0.1, momentum=0.0, n_steps=9).double(),
+            lambda p: torch.optim.SGD(p, lr=0.1),
+        ),
+        (
+            Adam(lr=0.03, betas=(0.8, 0.95), eps=1e-3),
+            lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.95), eps=1e-3),
+        ),
+    ],
+    ids=["momentum", "no momentum", "adam"],
+)
+def test_rules_equal_those_of_torch(rule: Any, reference: Any):
+    start, grads = draws(0), [draws(i) for i in range(1, 8)]
+    kept = [p.clone() for p in start]
+    ours = run(rule, start, grads)
+    leaves = [p.clone().requires_grad_() for p in start]
+    optimizer = reference(leaves)
+    for g in grads:
+        for leaf, gradient in zip(leaves, g, strict=True):
+            leaf.grad = gradient.clone()
+        optimizer.step()
+    for mine, theirs, before in zip(ours, leaves, start, strict=True):
+        # The stored logarithms of the step sizes were set in float32.
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-6, atol=1e-7)
+        assert not torch.equal(mine, before)
+    assert all(torch.equal(p, k) for p, k in zip(start, kept, strict=True))
+
+
+def test_each_step_has_its_own_size():
+    rule = MomentumSGD(lr=0.1, momentum=0.5, n_steps=3, n_tensors=2)
+    alpha = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    rule.log_lr.data = alpha.log()
+    a, b = run(rule, (torch.zeros(1), torch.zeros(1)), [(torch.ones(1), torch.ones(1))] * 3)
+    velocity = torch.tensor([1.0, 1.5, 1.75])  # v = v / 2 + 1
+    torch.testing.assert_close(torch.cat([a, b]).detach(), -(velocity @ alpha))
+
+
+@pytest.mark.parametrize(("beyond", "factors"), [("hold", (1, 1)), ("decay", (3 / 4, 3 / 9))])
+def test_beyond_the_last_learned_step(beyond: str, factors: tuple[float, float]):
+    rule = MomentumSGD(**MOMENTUM, beyond=beyond)
+    rule.log_lr.data = torch.tensor([[0.1], [0.2], [0.3]]).log()
+    sizes = [rule.step_sizes(step).item() for step in (0, 1, 2, 3, 8)]
+    assert sizes == pytest.approx([0.1, 0.2, 0.3, 0.3 * factors[0], 0.3 * factors[1]])
+
+
+def test_step_sizes_return_to_their_bounds():
+    rule = MomentumSGD(**MOMENTUM, lr_bounds=(0.01, 0.5))
+    rule.log_lr.data = torch.tensor([[0.001], [0.2], [3.0]]).log()
+    rule.clamp_()
+    torch.testing.assert_close(rule.log_lr.exp().detach(), torch.tensor([[0.01], [0.2], [0.5]]))
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_momentum_rule_is_differentiable(per_tensor: bool):
+    """Three updates on a curved loss, in step sizes, momentum and start weights."""
+    rule = MomentumSGD(**MOMENTUM, n_tensors=2 if per_tensor else 1).double()
+
+    def after_three(log_lr: Tensor, logit: Tensor, *start: Tensor) -> Tensor:
+        def descend(params: tuple[Tensor, ...]) -> Tensor:
+            state = rule.init(params)
+            for step in range(3):
+                loss = sum((p.sin() + p.square()).sum() for p in params)
+                grads = torch.autograd.grad(loss, params, create_graph=True)  # type: ignore[arg-type]
+                params, state = rule.update(params, grads, state, step)
+            return torch.cat([p.flatten() for p in params])
+
+        return functional(rule, log_lr, logit, lambda: descend(start))
+
+    inputs = [rule.log_lr.detach(), rule.momentum_logit.detach(), *draws(0)]
+    assert torch.autograd.gradcheck(after_three, [t.clone().requires_grad_() for t in inputs])
+
+
+def functional(rule: MomentumSGD, log_lr: Tensor, logit: Tensor, function: Any) -> Tensor:
+    """Call ``function`` while ``rule`` uses other learned values."""
+    names = {"log_lr": log_lr, "momentum_logit": logit}
+    with torch.nn.utils.stateless._reparametrize_module(rule, names):
+        result: Tensor = function()
+    return result
+
+
+def test_adam_is_differentiable_where_a_gradient_is_zero():
+    rule = Adam(lr=0.1, eps_root=1e-4)
+
+    def after_two(*start: Tensor) -> Tensor:
+        params, state = start, rule.init(start)
+        for step in range(2):
+            grads = tuple(p * p for p in params)
+            params, state = rule.update(params, grads, state, step)
+        return torch.cat([p.flatten() for p in params])
+
+    start = [p.clone() for p in draws(0)]
+    start[0][0] = 0
+    assert torch.autograd.gradcheck(after_two, [p.requires_grad_() for p in start])
+
+
+def test_eps_root_changes_the_update():
+    p, g = draws(0), draws(1)
+    plain, rooted = run(Adam(lr=0.1), p, [g]), run(Adam(lr=0.1, eps_root=0.5), p, [g])
+    torch.testing.assert_close(rooted[0] - p[0], -0.1 * g[0] / (g[0].square() + 0.5).sqrt())
+    assert not torch.allclose(plain[0], rooted[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"lr": 2.0}, r"lr_bounds\[1\], got lr 2.0 and bounds \(0.0001, 1.0\)"),
+        ({"lr_bounds": (0.0, 1.0)}, r"need 0 < lr_bounds\[0\] <= lr .*bounds \(0.0, 1.0\)"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
+        ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
+        ({"n_steps": 0}, "n_steps and n_tensors must be at least 1, got 0 and 1"),
+        ({"n_tensors": 0}, "n_steps and n_tensors must be at least 1, got 3 and 0"),
+        ({"beyond": "stop"}, "beyond must be one of .*hold.*, got 'stop'"),
+    ],
+)
+def test_bad_momentum_arguments_are_refused(change: dict[str, Any], text: str):
+    with pytest.raises(ValueError, match=text):
+        MomentumSGD(**{**MOMENTUM, **change})
+
+
+def test_step_sizes_for_another_network_are_refused():
+    with pytest.raises(ValueError, match="step sizes for 5 weight tensors, but there are 2"):
+        MomentumSGD(**MOMENTUM, n_tensors=5).init(draws(0))
+
+
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.0}, {"betas": (1.0, 0.9)}, {"eps": -1.0}, {"eps_root": -1.0}]
+)
+def test_bad_adam_arguments_are_refused(change: dict[str, Any]):
+    name, value = next(iter(change.items()))
+    with pytest.raises(ValueError, match="bad Adam arguments: lr") as error:
+        Adam(**{"lr": 0.1, **change})
+    assert f"{name} {value}" in str(error.value)
+
+
+def test_learned_values_start_where_they_were_set():
+    rule = MomentumSGD(**MOMENTUM)
+    assert rule.momentum_logit.sigmoid().item() == pytest.approx(0.5)
+    assert rule.log_lr[0].exp().item() == pytest.approx(0.1)
+    assert math.isinf(MomentumSGD(lr=0.1, momentum=0.0, n_steps=1).momentum_logit.item())
