@@ -1,0 +1,35 @@
+"""What a hook of a fit is: a Lightning callback with four more methods."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from metadip.types import FitState
+
+
+class FitCallback(Callback):
+    """Watch a fit, or change it; every method does nothing unless overridden.
+
+    The same object may be handed to ``fit``, to ``Trainer(callbacks=[...])``, or named in a YAML
+    file. Hooks are called in the order in which they are listed, so a hook that reads what another
+    one writes stands after it. What a hook keeps belongs to one call of ``fit``: it is reset in
+    ``on_reconstruction_start``, holds a row for each of the N images, and never mixes images.
+    """
+
+    def on_reconstruction_start(self, state: FitState) -> None:
+        """Run once before the first step; forget the previous fit here."""
+
+    def on_step_start(self, state: FitState) -> None:
+        """Run before the network; set ``state.z_input`` here to perturb its input."""
+
+    def on_step_end(self, state: FitState) -> None:
+        """Run once ``x_hat``, ``loss`` and ``output`` of this step are known, before the update."""
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        """Run once after the last step; ``state.output`` is returned afterwards."""
+
+
+def active_rows(state: FitState) -> Tensor | slice:
+    """Return an index of the active images into a buffer with N rows; no copy while all run."""
+    return slice(None) if len(state.active) == len(state.problems) else state.active

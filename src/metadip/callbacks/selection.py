@@ -1,0 +1,108 @@
+"""Keep the best iterate of each image by a score that needs no truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metadip.callbacks.base import FitCallback, active_rows
+from metadip.types import FitState
+
+
+class BestSoFar:
+    """The lowest score of each of the N images, when it was met, and the image that had it.
+
+    Shape:
+        ``scores``, ``steps``: (N,); infinity and -1 where none was met. ``images``: (N, C, H, W).
+    Args:
+        state: the fit that begins.
+    """
+
+    def __init__(self, state: FitState) -> None:
+        n, device = len(state.problems), state.output.device
+        self.scores = torch.full((n,), torch.inf, dtype=torch.float64, device=device)
+        self.steps = torch.full((n,), -1, device=device)
+        self.images = torch.zeros_like(state.output)
+
+    def update(
+        self, state: FitState, scores: Tensor, images: Tensor, *, min_improvement: float = 0.0
+    ) -> None:
+        """Keep ``images`` (A, C, H, W) whose ``scores`` (A,) are strictly lower; NaN never is.
+
+        Records the curve ``chosen_step``: where the best so far lies.
+        """
+        rows = active_rows(state)
+        better = scores < self.scores[rows] * (1 - min_improvement)
+        self.scores[rows] = torch.where(better, scores.double(), self.scores[rows])
+        self.steps[rows] = torch.where(better, state.step, self.steps[rows])
+        self.images[rows] = torch.where(better[:, None, None, None], images, self.images[rows])
+        steps = self.steps[rows]
+        state.record("chosen_step", torch.where(steps < 0, torch.nan, steps.double()))
+
+    def stop_stale(self, state: FitState, *, patience: int, rule: str) -> None:
+        """Stop images without a new minimum for ``patience`` steps, and write what they return."""
+        if state.step < patience:  # no minimum can be that old: spare a GPU the question
+            return
+        steps = self.steps[active_rows(state)]
+        stale = (steps >= 0) & (state.step - steps >= patience)
+        for row in stale.nonzero().flatten().tolist():
+            image = int(state.active[row])
+            state.output[image] = self.images[image]
+            reason = (
+                f"{rule}: the variance has not fallen for {patience} steps since its minimum "
+                f"{self.scores[image].item():.3g} at step {int(self.steps[image])}"
+            )
+            state.stop(torch.arange(len(stale), device=stale.device) == row, reason)
+
+    def write(self, state: FitState) -> None:
+        """Write the best image of every one of the N, stopped or not, that has one."""
+        found = self.steps >= 0
+        state.output[found] = self.images[found]
+
+
+class BestIterate(FitCallback):
+    """Return the output of the step with the lowest training loss instead of the last one.
+
+    Guards against the sudden jumps of a long fit; it is no cure for overfitting, since the loss
+    goes on falling while noise is fitted. Standing after ``OutputEMA``, it keeps the averaged
+    output of that step. Of several hooks that choose an iterate, the last in the list decides.
+
+    Shape:
+        Reads one value per image (A,), keeps ``output`` (A, C, H, W).
+    Args:
+        criterion: the curve to minimise, ``loss`` or what an earlier hook recorded; not negative.
+        min_improvement: part of the best value by which a new one must be lower, in [0, 1).
+    Raises:
+        ValueError: ``min_improvement`` outside [0, 1), a ``criterion`` that knows the truth, or,
+            during a fit, a curve that nobody recorded.
+    Cost: one copy of every image.
+    """
+
+    def __init__(self, criterion: str = "loss", *, min_improvement: float = 0.0) -> None:
+        if not 0 <= min_improvement < 1:
+            raise ValueError(f"min_improvement must be in [0, 1), got {min_improvement}")
+        if criterion.startswith("psnr"):
+            raise ValueError(f"criterion {criterion!r} reads the ground truth; use the loss")
+        self.criterion, self.min_improvement = criterion, min_improvement
+        self.best_steps = torch.empty(0, dtype=torch.int64)
+
+    def on_reconstruction_start(self, state: FitState) -> None:
+        """Forget the previous fit."""
+        self._best = BestSoFar(state)
+        self.best_steps = self._best.steps
+
+    def on_step_end(self, state: FitState) -> None:
+        """Keep the output where the criterion has improved."""
+        if self.criterion == "loss":
+            scores = state.loss
+        elif self.criterion in state.curves:
+            scores = state.curves[self.criterion][state.active, state.step]
+        else:
+            known = ", ".join(["loss", *state.curves])
+            raise ValueError(f"no curve {self.criterion!r} to minimise; recorded are {known}")
+        output = state.output[active_rows(state)]
+        self._best.update(state, scores, output, min_improvement=self.min_improvement)
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        """Return the best outputs."""
+        self._best.write(state)

@@ -1,0 +1,256 @@
+"""Pictures: images, comparisons, curves, contact sheets. All are PNG files, written whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metadip.report.files import atomic_path
+from metadip.report.metrics import psnr_db
+from metadip.types import InverseProblem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+DPI = 150
+PANEL_INCHES = 2.4
+BLUE, ORANGE, GREY = "#1f5fa8", "#d1662c", "#7a7a7a"
+STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+}
+Panel = tuple[str, Tensor | None]
+# (label of the axis, logarithmic, curve -> its legend)
+CURVE_AXES: tuple[tuple[str, bool, dict[str, str]], ...] = (
+    ("loss", True, {"loss": "loss"}),
+    ("PSNR (dB)", False, {"psnr_db": "output", "psnr_raw_db": "single step"}),
+    ("variance", True, {"variance": "variance"}),
+)
+
+
+def save_image(path: str | Path, x: Tensor) -> None:
+    """Save an image as an 8-bit PNG, clipped to [0, 1].
+
+    Shape:
+        (C, H, W) or (1, C, H, W). One channel is grey, three are RGB, of others the mean is shown.
+    Raises:
+        ValueError: not one image.
+        UserError: the file cannot be written.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(_to_pixels(x))
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def measurement_picture(problem: InverseProblem) -> Panel:
+    """Return a title and an image (C, H, W) that show what was measured.
+
+    An image is shown as it is; other measurements through the adjoint where the operator is linear,
+    stretched to [0, 1]; else as magnitudes arranged in a square, the largest white.
+    """
+    y = problem.y.detach()
+    if y.ndim == 4 and y.shape[1] in (1, 3) and not y.is_complex():
+        return "measured", y[0]
+    count = f"{y[0].numel()} measurements"
+    adjoint = getattr(problem.physics, "A_adjoint", None)
+    if adjoint is not None:
+        with torch.no_grad():
+            x = adjoint(y)
+        if not x.is_complex():
+            return f"{count} (adjoint)", _stretch(x[0])
+    values = y.abs().flatten().float()
+    side = math.ceil(math.sqrt(len(values)))
+    padded = values.new_zeros(side * side)
+    padded[: len(values)] = values / values.max().clamp(min=1e-12)
+    return f"{count} (magnitudes)", padded.reshape(1, side, side)
+
+
+def comparison_panels(problem: InverseProblem, x_hat: Tensor) -> list[Panel]:
+    """Return truth, what was measured, and the reconstruction, with PSNRs in the titles.
+
+    Shape:
+        ``x_hat``: (1, C, H, W).
+    """
+    title, picture = measurement_picture(problem)
+    if problem.x is None:
+        return [("no ground truth", None), (title, picture), ("reconstruction", x_hat)]
+    if problem.y.shape == problem.x.shape:
+        title += f", {psnr_db(problem.y, problem.x).item():.2f} dB"
+    restored = f"reconstruction, {psnr_db(x_hat, problem.x).item():.2f} dB"
+    return [("truth", problem.x), (title, picture), (restored, x_hat)]
+
+
+def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "") -> None:
+    """Save titled images side by side; None leaves a panel empty.
+
+    Shape:
+        Images (C, H, W) or (1, C, H, W), each of its own size.
+    Raises:
+        ValueError: no panels, or a panel that is not one image.
+        UserError: the file cannot be written.
+    """
+    if not panels:
+        raise ValueError("no panels to compare")
+    figure, axes = _figure(1, len(panels), PANEL_INCHES + (0.55 if title else 0.35))
+    for ax, (name, image) in zip(axes, panels, strict=True):
+        ax.set_title(name, fontsize=9, parse_math=False)
+        ax.set_axis_off()
+        if image is not None:
+            pixels = _to_pixels(image)
+            ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    _save(path, figure)
+
+
+def save_curves(
+    path: str | Path,
+    curves: Mapping[str, Tensor],
+    *,
+    stop_step: int | None = None,
+    chosen_step: int | None = None,
+    title: str = "",
+) -> None:
+    """Save what a fit recorded over its steps: loss, PSNR where known, variance where used.
+
+    Shape:
+        Each curve (steps + 1,), as ``FitResult`` has them; NaN leaves a gap.
+    Args:
+        path: the file.
+        curves: by name; other names than loss, psnr_db, psnr_raw_db and variance are left out.
+        stop_step: where a stopping rule ended the fit.
+        chosen_step: the step whose image was returned; None takes the end of the curve
+            ``chosen_step`` if there is one.
+        title: above the curves.
+    Raises:
+        ValueError: none of the known curves has a value.
+        UserError: the file cannot be written.
+    """
+    import matplotlib as mpl
+
+    shown = [
+        (label, log, present)
+        for label, log, names in CURVE_AXES
+        if (present := {k: v for k, v in names.items() if _has_values(curves.get(k))})
+    ]
+    if not shown:
+        raise ValueError(f"nothing to draw in the curves ({', '.join(curves) or 'none given'})")
+    if chosen_step is None and "chosen_step" in curves:
+        known = curves["chosen_step"][curves["chosen_step"].isfinite()]
+        chosen_step = int(known[-1]) if len(known) else None
+    marks = {"stopped": (stop_step, ":"), "chosen": (chosen_step, "--")}
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(len(shown), 1, 1.8, width_inches=5.5, sharex=True)
+        for ax, (label, log, names) in zip(axes, shown, strict=True):
+            _draw_curves(ax, {names[key]: curves[key] for key in names}, log=log)
+            ax.set_ylabel(label)
+            for name, (step, line) in marks.items():
+                if step is not None:
+                    told = f"{name} at {step}" if ax is axes[0] else None  # once
+                    ax.axvline(step, color=GREY, linestyle=line, label=told)
+            if ax.get_legend_handles_labels()[1]:
+                ax.legend()
+        axes[-1].set_xlabel("step (weight updates)")
+        figure.suptitle(title, fontsize=10, parse_math=False)
+        _save(path, figure)
+
+
+def contact_sheet(
+    path: str | Path, images: Sequence[Tensor], names: Sequence[str], *, tile_px: int = 128
+) -> None:
+    """Save many images as one sheet with their names below, each fitted into a square tile.
+
+    Raises:
+        ValueError: no images, not one name for each, or a tensor that is not one image.
+        UserError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not images or len(images) != len(names):
+        raise ValueError(f"need images and as many names, got {len(images)} and {len(names)}")
+    gap, text_px = 8, 16
+    n_columns = math.ceil(math.sqrt(len(images)))
+    n_rows = math.ceil(len(images) / n_columns)
+    step_x, step_y = tile_px + gap, tile_px + text_px + gap
+    sheet = Image.new("RGB", (n_columns * step_x + gap, n_rows * step_y + gap), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for i, (image, name) in enumerate(zip(images, names, strict=True)):
+        x, y = gap + i % n_columns * step_x, gap + i // n_columns * step_y
+        picture = Image.fromarray(_to_pixels(image)).convert("RGB")
+        scale = tile_px / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+        sheet.paste(picture.resize(size, way), (x, y))
+        while draw.textlength(name, font) > tile_px and len(name) > 4:
+            name = f"{name.removesuffix('...')[:-1]}..."
+        draw.text((x, y + tile_px + 2), name, fill="black", font=font)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _to_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """Return (H, W) or (H, W, 3) bytes, clipped; NaN is black."""
+    x = image[0] if image.ndim == 4 and len(image) == 1 else image
+    if x.ndim != 3:
+        raise ValueError(f"expected one image (C, H, W) or (1, C, H, W), got {tuple(image.shape)}")
+    x = x.detach().float().cpu()
+    if len(x) not in (1, 3):
+        x = x.mean(dim=0, keepdim=True)
+    pixels = x.nan_to_num(0.0).clamp(0, 1).mul(255).round().byte()
+    return (pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy()
+
+
+def _stretch(x: Tensor) -> Tensor:
+    """Map the middle 98 percent of the values to [0, 1]."""
+    values = x.float().flatten().sort().values
+    low, high = values[round(0.01 * (len(values) - 1))], values[round(0.99 * (len(values) - 1))]
+    return ((x - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+
+
+def _has_values(curve: Tensor | None) -> bool:
+    return curve is not None and bool(curve.isfinite().any())
+
+
+def _draw_curves(ax: Axes, curves: Mapping[str, Tensor], *, log: bool) -> None:
+    """Draw curves over their steps; on a logarithmic axis what is not positive leaves a gap."""
+    for (label, curve), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
+        values = curve.detach().double().cpu().numpy()
+        drawable = np.isfinite(values) & ((values > 0) | (not log))
+        name = label if len(curves) > 1 else None  # one alone is named by its axis
+        ax.plot(np.where(drawable, values, np.nan), color=colour, label=name, zorder=3)
+        if log and drawable.any():
+            ax.set_yscale("log")
+
+
+def _figure(
+    rows: int, columns: int, height: float, *, width_inches: float | None = None, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure without pyplot, which would keep it and look for a display."""
+    from matplotlib.figure import Figure
+
+    size = (width_inches or PANEL_INCHES * columns, height * rows)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def _save(path: str | Path, figure: Figure) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

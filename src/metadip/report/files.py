@@ -1,0 +1,88 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metadip.types import UserError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``, which takes its place when the block ends well.
+
+    After an error or an interruption ``path`` is as it was, and the temporary file is gone. The
+    temporary name keeps the suffix. Missing folders are created.
+
+    Raises:
+        UserError: the folder or the file cannot be written.
+    """
+    path = Path(path)
+    prepare_folder(path.parent)
+    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {_reason(error)}; choose another place") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def prepare_folder(folder: str | Path) -> Path:
+    """Create a folder if need be and make sure that files can be written there.
+
+    Raises:
+        UserError: it cannot be created or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to folder '{folder}': {_reason(error)}; choose another folder"
+        ) from error
+    return folder
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON that every reader accepts: NaN and infinities become null, tensors lists.
+
+    Raises:
+        UserError: the file cannot be written.
+        TypeError: ``content`` holds what JSON cannot tell.
+    """
+    text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON types."""
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

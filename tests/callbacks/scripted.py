@@ -1,0 +1,78 @@
+"""A stand-in for the loop whose reconstructions are written beforehand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metadip.types import FitState, InverseProblem
+
+NO_PHYSICS: Any = None
+
+
+def begin(n: int, n_steps: int, shape: Sequence[int], truths: Sequence[Tensor | None]) -> FitState:
+    """Return the state of N images before the first step."""
+    c, h, w = shape
+    y = torch.zeros(1, 1)
+    problems = [
+        InverseProblem(y, NO_PHYSICS, (c, h, w), x=truths[i], name=f"image{i}") for i in range(n)
+    ]
+    return FitState(
+        problems=problems,
+        n_steps=n_steps,
+        active=torch.arange(n),
+        z=torch.zeros(n, 2, h, w),
+        generators=[torch.Generator().manual_seed(i) for i in range(n)],
+        output=torch.zeros(n, c, h, w),
+    )
+
+
+def run_script(
+    script: Tensor,
+    hooks: Sequence[Any],
+    *,
+    losses: Tensor | None = None,
+    truths: Sequence[Tensor | None] | None = None,
+    z: Tensor | None = None,
+) -> FitState:
+    """Play a script (N, T, C, H, W) to hooks as ``fit`` would; losses (N, T)."""
+    n, n_frames = script.shape[:2]
+    losses = torch.ones(n, n_frames) if losses is None else losses
+    state = begin(n, n_frames - 1, script.shape[2:], [None] * n if truths is None else truths)
+    state.z = state.z if z is None else z
+
+    def call(method: str) -> None:
+        for hook in hooks:
+            getattr(hook, method)(state)
+
+    call("on_reconstruction_start")
+    for state.step in range(n_frames):
+        state.z_input = state.z
+        call("on_step_start")
+        state.x_hat = script[state.active, state.step].clone()
+        state.loss = losses[state.active, state.step]
+        finite = state.loss.isfinite()
+        state.output[state.active[finite]] = state.x_hat[finite]
+        state.stop(~finite, "diverged")
+        state.record("loss", state.loss)
+        call("on_step_end")
+        if len(state.stop_steps) == n:
+            break
+        keep = torch.tensor([i not in state.stop_steps for i in state.active.tolist()])
+        state.active, state.z = state.active[keep], state.z[keep]
+    call("on_reconstruction_end")
+    return state
+
+
+def random_script(n: int, n_frames: int, *, spread: Tensor | None = None, seed: int = 0) -> Tensor:
+    """Return frames around 0.5 whose spread over time is given, (N, T)."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, n_frames, 3, 4, 5, generator=generator)
+    spread = torch.full((n, n_frames), 0.1) if spread is None else spread
+    return 0.5 + spread[:, :, None, None, None] * noise
+
+
+def valley(n_frames: int, bottom: int, *, depth: float = 0.1) -> Tensor:
+    """Return a spread (T,) that falls until ``bottom`` and rises again."""
+    return 0.01 + depth * (torch.arange(n_frames) - bottom).abs() / n_frames

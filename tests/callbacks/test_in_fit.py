@@ -1,0 +1,46 @@
+"""The hooks in the real loop: one by one and stacked give the same."""
+
+import pytest
+import torch
+
+from metadip.callbacks import ESWMV, LatentJitter, OraclePSNR, OutputEMA
+from metadip.fitting import Adam, DataObjective, fit
+from metadip.physics import Denoise
+from metadip.priors import Latent, Prior, SkipUNet
+from metadip.types import FitResult
+
+
+def reconstruct(images: list[int], *, stacked: bool, stop: bool) -> list[FitResult]:
+    task = Denoise(0.1, clip=False)
+    ramp = torch.linspace(0, 1, 16)
+    truths = [torch.outer(ramp, ramp.roll(5 * i))[None, None] for i in range(3)]
+    problems = [task.measure(truths[i], seed=i, name=str(i)) for i in images]
+    latent = Latent(4, size_px=16, n_wavelengths=0)
+    network = SkipUNet(4, out_channels=1, channels=[8, 8], skip_channels=[2, 2])
+    rule = ESWMV(4, 6, min_start=10) if stop else OutputEMA(0.9, bias_correction=True)
+    return fit(
+        problems,
+        Prior(network, latent),
+        DataObjective("mse", tv_weight=0.0, huber_delta=0.05),
+        Adam(lr=0.02),
+        steps=60 if stop else 12,
+        hooks=[LatentJitter(0.03), rule, OraclePSNR()],
+        stacked=stacked,
+    )
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_an_image_gets_the_same_alone_and_in_a_batch(stop: bool):
+    alone = reconstruct([0, 1, 2], stacked=False, stop=stop)
+    if stop:
+        assert len({result.stop_step for result in alone}) > 1  # they leave at different times
+        for result in alone:
+            assert result.stop_step is not None
+            assert result.stop_step == result.curves["chosen_step"][-1] + 6
+    for images in ([0, 1, 2], [2, 0]):
+        for image, result in zip(images, reconstruct(images, stacked=True, stop=stop), strict=True):
+            assert result.stop_step == alone[image].stop_step
+            torch.testing.assert_close(result.x_hat, alone[image].x_hat, atol=5e-3, rtol=0)
+            for name, curve in result.curves.items():
+                expected = alone[image].curves[name]
+                torch.testing.assert_close(curve, expected, atol=0.05, rtol=0.02, equal_nan=True)
