@@ -1,0 +1,155 @@
+"""Save and load a meta-learned prior; loading reads tensors and plain text, and runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from metadip.fitting import DataObjective, MomentumSGD
+from metadip.priors import Latent, Prior, network_from_description
+from metadip.types import UserError
+
+FORMAT = "metadip-prior-1"
+TRAINED_PARTS = ("prior.", "inner_optimizer.")
+
+
+@dataclass(frozen=True)
+class LearnedPrior:
+    """All that a fit from a meta-learned start needs.
+
+    Args:
+        prior: network and latent with the learned weights.
+        optimizer: the inner rule with the learned step sizes.
+        objective: the inner loss of meta-training.
+        description: the plain description that the file carries, with notes on data and recipe.
+    """
+
+    prior: Prior
+    optimizer: MomentumSGD
+    objective: DataObjective
+    description: dict[str, Any]
+
+
+def released() -> list[str]:
+    """Return the names of the priors that come with the package."""
+    return sorted(path.name.removesuffix(".safetensors") for path in _released_files())
+
+
+def _released_files() -> list[Path]:
+    folder = Path(str(files("metadip") / "released"))
+    return sorted(folder.glob("*.safetensors"))
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Return the file of a released name or a path.
+
+    Raises:
+        UserError: neither a released name nor a file.
+    """
+    for path in _released_files():
+        if path.name == f"{name_or_path}.safetensors":
+            return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(
+            f"ckpt={name_or_path} is neither a file nor a released prior "
+            f"({', '.join(released()) or 'none'}); train one with python train.py"
+        )
+    return path
+
+
+def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write the released form, whole or not at all.
+
+    Args:
+        path: ends in ``.safetensors``.
+        tensors: ``prior.*`` and ``inner_optimizer.*`` as in the state dict of ``MetaModule``;
+            others are left out.
+        description: plain description of network, latent, optimizer and objective; any notes.
+    """
+    kept = {
+        name: t.detach().cpu().contiguous()
+        for name, t in tensors.items()
+        if name.startswith(TRAINED_PARTS)
+    }
+    metadata = {"format": FORMAT, "description": json.dumps(description, sort_keys=True)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file(kept, temporary, metadata=metadata)
+    os.replace(temporary, path)
+
+
+def load_prior(name_or_path: str | Path) -> LearnedPrior:
+    """Load a released prior by name, a ``.safetensors`` file, or a checkpoint of meta-training.
+
+    Raises:
+        UserError: no such file, a truncated or foreign file, an unknown architecture, or weights
+            that do not fit it.
+    """
+    path = resolve(name_or_path)
+    tensors, description = (
+        _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    )
+    try:
+        prior = Prior(
+            network_from_description(description["network"]),
+            Latent(**description["latent"]),
+            learned=True,
+        )
+        arguments = {
+            **description["optimizer"],
+            "lr_bounds": tuple(description["optimizer"]["lr_bounds"]),
+        }
+        optimizer = MomentumSGD(lr=arguments["lr_bounds"][0], momentum=0.5, **arguments)
+        objective = DataObjective(**description["objective"])
+        parts = nn.ModuleDict({"prior": prior, "inner_optimizer": optimizer})
+        parts.load_state_dict(
+            {name: t for name, t in tensors.items() if name.startswith(TRAINED_PARTS)}
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} does not hold a prior that this version knows: {reason}"
+        ) from error
+    parts.requires_grad_(False)
+    return LearnedPrior(prior, optimizer, objective, description)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} cannot be read as safetensors, it may be truncated: {error}"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is no metadip prior: its format is {metadata.get('format')!r}, not {FORMAT!r}"
+        )
+    try:
+        return tensors, json.loads(metadata["description"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} carries no readable description of its network") from error
+
+
+def _read_lightning(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint, it may be truncated or hold code"
+        ) from error
+    if not isinstance(content, dict) or "metadip" not in content or "state_dict" not in content:
+        raise UserError(f"{path} is no checkpoint of metadip's meta-training")
+    return content["state_dict"], content["metadip"]

@@ -1,0 +1,215 @@
+"""Meta-training as a LightningModule: adapt, step the outer optimiser, validate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from metadip.callbacks import FitCallback
+from metadip.fitting import DataObjective, MomentumSGD, fit, psnr_db
+from metadip.meta.learners import Learner
+from metadip.priors import Prior
+from metadip.types import FitResult, FitState, InverseProblem
+
+
+@dataclass(frozen=True)
+class OuterSettings:
+    """How the outer optimiser, Adam on a cosine, moves what is learned.
+
+    Args:
+        weight_lr: outer step size of theta_0.
+        step_size_lr: outer step size of log alpha_k and of the momentum's logit.
+        final_fraction: the cosine ends at this fraction of both, in [0, 1].
+        warmup_steps: outer steps of linear increase before the cosine.
+        clip_norm: bound on the norm of the outer gradient, above 0.
+    Raises:
+        ValueError: an argument outside the range given here.
+    """
+
+    weight_lr: float
+    step_size_lr: float
+    final_fraction: float
+    warmup_steps: int
+    clip_norm: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if (
+            min(self.weight_lr, self.clip_norm) <= 0
+            or self.step_size_lr < 0
+            or self.warmup_steps < 0
+        ):
+            raise ValueError(f"outer step sizes and clip_norm must be positive, got {self}")
+        if not 0 <= self.final_fraction <= 1:
+            raise ValueError(f"final_fraction must be in [0, 1], got {self.final_fraction}")
+
+    def schedule(self, total_steps: int) -> Callable[[int], float]:
+        """Return the factor on both step sizes at each outer step."""
+
+        def factor(step: int) -> float:
+            if step < self.warmup_steps:
+                return (step + 1) / self.warmup_steps
+            done = min((step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1), 1.0)
+            return self.final_fraction + (1 - self.final_fraction) * 0.5 * (
+                1 + math.cos(math.pi * done)
+            )
+
+        return factor
+
+
+class MetaModule(pl.LightningModule):
+    """Learn theta_0, the step sizes and the momentum from which fits of a few steps succeed.
+
+    Model:
+        min over theta_0, alpha, mu of E ||f_theta_K(z) - x||^2 / n, theta_K being K momentum steps
+        on the objective of a measurement of x. Only the outer loss sees the clean image.
+    Shape:
+        A batch is a list of ``InverseProblem``, one task each.
+    Args:
+        prior: network and latent; a learned prior.
+        optimizer: the inner rule, whose step sizes and momentum are learned too.
+        objective: the inner loss.
+        learner: the engine.
+        outer: the outer optimiser's settings.
+        val_steps: steps at which validation reports the PSNR; the last one is the length of the
+            validation fit.
+    Raises:
+        ValueError: ``val_steps`` is empty or not increasing from 0 or more.
+    References:
+        Zhang et al. (2022), MetaDIP, arXiv:2209.08452.
+    """
+
+    skipped_batches: Tensor
+
+    def __init__(
+        self,
+        prior: Prior,
+        *,
+        optimizer: MomentumSGD,
+        objective: DataObjective,
+        learner: Learner,
+        outer: OuterSettings,
+        val_steps: Sequence[int] = (0, 5, 10, 20, 50),
+    ) -> None:
+        super().__init__()
+        if not val_steps or list(val_steps) != sorted(set(val_steps)) or val_steps[0] < 0:
+            raise ValueError(f"val_steps must increase from 0 or more, got {list(val_steps)}")
+        self.prior, self.inner_optimizer, self.objective = prior, optimizer, objective
+        self.learner, self.outer, self.val_steps = learner, outer, tuple(val_steps)
+        self.val_psnr = torch.nn.ModuleList(MeanMetric() for _ in self.val_steps)
+        self.val_picture: tuple[InverseProblem, FitResult] | None = None
+        self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a checkpoint says in plain text, enough to rebuild the prior."""
+        return {
+            "network": self.prior.network.description,
+            "latent": self.prior.latent.description,
+            "optimizer": self.inner_optimizer.description,
+            "objective": self.objective.description,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description."""
+        checkpoint["metadip"] = self.description
+
+    def training_step(self, batch: list[InverseProblem], batch_idx: int) -> Tensor:
+        """Return the mean outer loss of the batch's tasks."""
+        outcomes = [
+            self.learner.outer_loss(self.prior, self.inner_optimizer, self.objective, problem)
+            for problem in batch
+        ]
+        loss = torch.stack([outcome.loss for outcome in outcomes]).mean()
+        last = torch.stack([outcome.step_losses[-1] for outcome in outcomes])
+        self.log("train/outer_loss", loss, batch_size=len(batch))
+        self.log("train/psnr_db", (-10 * last.log10()).mean(), prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the outer gradient; leave out a step whose gradient is not finite, and count it.
+
+        The gradient has been averaged over processes here, so that all of them decide alike. Adam
+        passes over weights without a gradient.
+        """
+        params = [
+            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norm = torch.nn.utils.clip_grad_norm_(params, self.outer.clip_norm)
+        if not bool(torch.isfinite(norm)):
+            optimizer.zero_grad(set_to_none=True)
+            self.skipped_batches += 1
+        self.log("train/outer_grad_norm", norm)
+        self.log("train/skipped_batches", self.skipped_batches.float())
+
+    def on_train_batch_end(self, outputs: Any, batch: list[InverseProblem], batch_idx: int) -> None:
+        """Return the step sizes to their bounds and log them."""
+        self.inner_optimizer.clamp_()
+        with torch.no_grad():
+            mean_lr = self.inner_optimizer.log_lr.exp().mean(dim=1)
+            self.log("train/first_inner_lr", mean_lr[0])
+            self.log("train/last_inner_lr", mean_lr[-1])
+            self.log("train/inner_momentum", self.inner_optimizer.momentum_logit.sigmoid())
+
+    def validation_step(self, batch: list[InverseProblem], batch_idx: int) -> None:
+        """Fit each validation task from the current start at the test length."""
+        self.prior.learned = True
+        results = fit(
+            batch,
+            self.prior,
+            self.objective,
+            self.inner_optimizer,
+            steps=self.val_steps[-1],
+            hooks=[_SnapshotPSNR(self.val_steps, self.val_psnr)],
+        )
+        if batch_idx == 0:
+            self.val_picture = (batch[0], results[0])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean PSNR over all validation images and processes."""
+        for step, metric in zip(self.val_steps, self.val_psnr, strict=True):
+            mean = metric.compute()  # type: ignore[operator]  # a MeanMetric; synchronises processes
+            metric.reset()  # type: ignore[operator]
+            self.log(f"val/psnr_{step}_db", mean, rank_zero_only=False)
+        self.log("val/psnr_db", mean, prog_bar=True)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return Adam, a step size for weights and one for step sizes, both on the schedule."""
+        groups = [
+            {"params": list(self.prior.network.parameters()), "lr": self.outer.weight_lr},
+            {"params": list(self.inner_optimizer.parameters()), "lr": self.outer.step_size_lr},
+        ]
+        adam = torch.optim.Adam(groups)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(adam, self.outer.schedule(total))
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class _SnapshotPSNR(FitCallback):
+    """Oracle hook of validation: note the PSNR at the given steps."""
+
+    def __init__(self, steps: Sequence[int], metrics: torch.nn.ModuleList) -> None:
+        self.metrics = dict(zip(steps, metrics, strict=True))
+
+    def on_step_end(self, state: FitState) -> None:
+        """Add each active image's PSNR to the metric of this step."""
+        if state.step not in self.metrics:
+            return
+        for row, image in enumerate(state.active.tolist()):
+            truth = state.problems[image].x
+            if truth is not None:
+                psnr = psnr_db(state.x_hat[row : row + 1], truth)
+                self.metrics[state.step].update(psnr.nan_to_num(0.0))  # type: ignore[operator]
