@@ -66,7 +66,7 @@ def test_description_rebuilds_the_objective():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="data_term must be one of .*'l1'.*, got 'l2'"):
+    with pytest.raises(ValueError, match=r"data_term must be one of .*'l1'.*, got 'l2'"):
         DataObjective("l2", tv_weight=0.0, huber_delta=1.0)
     with pytest.raises(ValueError, match="need tv_weight >= 0 and huber_delta > 0, got -1 and 1"):
         DataObjective("mse", tv_weight=-1, huber_delta=1)

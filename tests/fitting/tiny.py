@@ -16,7 +16,7 @@ MSE_TV = DataObjective("mse", tv_weight=0.05, huber_delta=1.0)
 
 
 class LinearNetwork(nn.Module):
-    """A network that is linear in its weights: every pixel a weighted sum of the latent's channels."""
+    """Linear in its weights: every pixel is a weighted sum of the latent's channels."""
 
     def __init__(self, in_channels: int, *, out_channels: int) -> None:
         super().__init__()
@@ -31,7 +31,9 @@ class LinearNetwork(nn.Module):
 def linear_prior() -> Prior:
     """Return a learned linear prior of six weights, in float64."""
     network = draw_weights(LinearNetwork(3, out_channels=2), seed=1)
-    return Prior(network, Latent(3, size_px=8, n_wavelengths=0, noise_scale=1), learned=True).double()
+    return Prior(
+        network, Latent(3, size_px=8, n_wavelengths=0, noise_scale=1), learned=True
+    ).double()
 
 
 def tiny_prior(*, channels: int = 3, learned: bool = True, **latent: Any) -> Prior:
@@ -51,9 +53,7 @@ def noisy(seed: int, shape: tuple[int, int, int] = (3, 8, 8)) -> InverseProblem:
     """Return a denoising problem with its ground truth."""
     x = image(seed, shape)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
-    return InverseProblem(
-        x + 0.1 * noise, Denoising(), shape, x=x, name=str(seed), seed=seed
-    )
+    return InverseProblem(x + 0.1 * noise, Denoising(), shape, x=x, name=str(seed), seed=seed)
 
 
 def sensed(seed: int, n_measurements: int, shape: tuple[int, int, int]) -> InverseProblem:

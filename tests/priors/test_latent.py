@@ -14,9 +14,7 @@ WAVES: dict[str, Any] = {"size_px": 16, "n_wavelengths": 3, "max_wavelength_px":
 def test_fourier_features_keep_their_pitch_at_every_size():
     """What was learned at 64 px meets the same input in the corner of 128 px."""
     latent = Latent(2, size_px=64, n_wavelengths=4)
-    torch.testing.assert_close(
-        latent(128, 128)[..., :64, :64], latent(64, 64), rtol=0, atol=0
-    )
+    torch.testing.assert_close(latent(128, 128)[..., :64, :64], latent(64, 64), rtol=0, atol=0)
     torch.testing.assert_close(latent(7, 99)[..., :50], latent(7, 50), rtol=0, atol=0)
 
 
@@ -86,8 +84,8 @@ def test_description_rebuilds_the_latent():
     [
         ({"noise_channels": 0}, "noise_channels and size_px must be at least 1, got 0 and 16"),
         ({"size_px": 0}, "noise_channels and size_px must be at least 1, got 2 and 0"),
-        ({"min_wavelength_px": 2.0}, "wavelengths must be 2 < min <= max, got 2.0 and 64.0"),
-        ({"min_wavelength_px": 65.0}, "wavelengths must be 2 < min <= max, got 65.0 and 64.0"),
+        ({"min_wavelength_px": 2.0}, "need 2 < min <= max wavelength, got 2.0 and 64.0"),
+        ({"min_wavelength_px": 65.0}, "need 2 < min <= max wavelength, got 65.0 and 64.0"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], text: str):

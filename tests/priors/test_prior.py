@@ -10,7 +10,9 @@ from metadip.priors import Latent, Prior, SkipUNet
 
 def prior(*, learned: bool, **latent: Any) -> Prior:
     network = SkipUNet(4, out_channels=3, channels=[6], skip_channels=[2])
-    return Prior(network, Latent(4, **{"size_px": 8, "n_wavelengths": 0, **latent}), learned=learned)
+    return Prior(
+        network, Latent(4, **{"size_px": 8, "n_wavelengths": 0, **latent}), learned=learned
+    )
 
 
 def test_a_learned_prior_starts_from_copies_of_what_is_stored():
@@ -48,7 +50,7 @@ def test_untrained_noise_covers_the_image_without_repeating():
 
 
 def test_the_wrong_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match="the network takes 4 channels, the latent has 8"):
+    with pytest.raises(ValueError, match="the network takes 4 channels, the latent gives 8"):
         prior(learned=True, n_wavelengths=1)
     with pytest.raises(ValueError, match="makes images of 3 channels, asked for 1"):
         prior(learned=True).start((1, 8, 8), seed=0)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch.func import functional_call, vmap
 
 from metadip.fitting.optimizers import Optimizer, State, Tensors
 from metadip.fitting.step import StepOutput, fit_step
+from metadip.fitting.weights import weights_of
 from metadip.priors import Prior
 from metadip.types import FitResult, FitState, InverseProblem, Objective
 
@@ -127,16 +126,13 @@ class _Fit:
         hooks: Sequence[Hook],
         autocast: torch.dtype | None,
     ) -> None:
-        self.problems, self.network, self.objective = list(problems), prior.network, objective
-        self.optimizer, self.hooks, self.autocast = optimizer, hooks, autocast
+        self.problems, self.objective = list(problems), objective
+        self.optimizer, self.hooks = optimizer, hooks
         self.device = problems[0].y.device
-        # Alone on the CPU, convolutions are faster in channels-last.
-        self.layout = torch.channels_last if self._alone_on_cpu else torch.contiguous_format
         starts = [prior.start(problem.image_shape, seed=problem.seed) for problem in problems]
-        self.names = tuple(starts[0][0])
-        self.params = tuple(self._stack([w[name] for w, _ in starts]) for name in self.names)
-        self.opt_state: State = optimizer.init(self.params)
-        z = torch.cat([z for _, z in starts]).contiguous(memory_format=self.layout)
+        self.weights = weights_of(prior.network, [start for start, _ in starts], autocast=autocast)
+        self.opt_state: State = optimizer.init(tuple(p.detach() for p in self.weights.params))
+        z = torch.cat([z for _, z in starts])
         self.state = FitState(
             problems=self.problems,
             n_steps=steps,
@@ -145,32 +141,6 @@ class _Fit:
             generators=[torch.Generator(self.device).manual_seed(p.seed) for p in problems],
             output=z.new_zeros(len(problems), *problems[0].image_shape),
         )
-
-    @property
-    def _alone_on_cpu(self) -> bool:
-        return len(self.problems) == 1 and self.device.type == "cpu"
-
-    def _stack(self, tensors: list[Tensor]) -> Tensor:
-        """Stack one weight of every image; a single image's has no leading dimension."""
-        if len(tensors) > 1:
-            return torch.stack(tensors)
-        return (
-            tensors[0].contiguous(memory_format=self.layout) if tensors[0].ndim == 4 else tensors[0]
-        )
-
-    def _bind(self, params: Tensors) -> Callable[[Tensor], Tensor]:
-        """Give the network its weights; of stacked ones, image i meets weights i."""
-        bound = dict(zip(self.names, params, strict=True))
-
-        def network(weights: dict[str, Tensor], z: Tensor) -> Tensor:
-            with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
-                x_hat: Tensor = functional_call(self.network, weights, (z,))
-            return x_hat.float() if self.autocast else x_hat
-
-        if len(self.problems) == 1:
-            return lambda z: network(bound, z)
-        stacked = vmap(lambda weights, z: network(weights, z[None])[0])
-        return lambda z: stacked(bound, z)
 
     def run(self) -> list[FitResult]:
         """Do all steps and collect one result per image."""
@@ -185,27 +155,28 @@ class _Fit:
                 break
             grads = self._drop_stopped(output.grads) if state.stop_steps else output.grads
             with torch.no_grad():
-                self.params, self.opt_state = self.optimizer.update(
-                    self.params, grads, self.opt_state, step
+                params, self.opt_state = self.optimizer.update(
+                    self.weights.params, grads, self.opt_state, step
                 )
+            self.weights.load(params)
         self._call("on_reconstruction_end")
         return self._results(time.perf_counter() - begin)
 
     def _look(self, *, needs_grads: bool) -> StepOutput:
         """Compute images, losses and gradients of the active images."""
         state = self.state
-        params = tuple(p.detach().requires_grad_(needs_grads) for p in self.params)
         active = self.problems
         if len(state.active) < len(active):
             active = [active[i] for i in state.active.tolist()]
-        return fit_step(
-            self._bind(params),
-            params,
-            state.z_input,
-            active,
-            self.objective,
-            needs_grads=needs_grads,
-        )
+        with torch.set_grad_enabled(needs_grads):
+            return fit_step(
+                self.weights,
+                self.weights.params,
+                state.z_input,
+                active,
+                self.objective,
+                needs_grads=needs_grads,
+            )
 
     def _publish(self, output: StepOutput) -> None:
         """Show the step to the hooks; a diverged image stops and keeps its last finite output."""
@@ -228,7 +199,7 @@ class _Fit:
             return grads
         keep = torch.tensor(stay, device=self.device)
         state.active, state.z = state.active[keep], state.z[keep]
-        self.params = tuple(p[keep] for p in self.params)
+        self.weights.keep(keep)
         self.opt_state = tuple(tuple(s[keep] for s in tensors) for tensors in self.opt_state)
         return tuple(g[keep] for g in grads)
 

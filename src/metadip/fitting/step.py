@@ -50,6 +50,7 @@ def fit_step(
     objective: Objective,
     *,
     create_graph: bool = False,
+    retain_graph: bool = False,
     needs_grads: bool = True,
 ) -> StepOutput:
     """Compute x_hat = f_theta(z), the loss of A(x_hat) against y, and its gradient.
@@ -64,11 +65,14 @@ def fit_step(
         problems: B problems.
         objective: one loss per image.
         create_graph: keep the graph of the gradient, for meta-training.
+        retain_graph: keep the graph of ``x_hat``; ``create_graph`` does so too.
         needs_grads: False for the last step, which only looks.
     """
     x_hat = network(z)
     loss = data_loss(problems, x_hat, objective)
     if not needs_grads:
         return StepOutput(x_hat, loss, ())
-    grads = torch.autograd.grad(loss.sum(), params, create_graph=create_graph)
+    grads = torch.autograd.grad(
+        loss.sum(), params, create_graph=create_graph, retain_graph=retain_graph or create_graph
+    )
     return StepOutput(x_hat, loss, grads)

@@ -107,6 +107,7 @@ class Learn2LearnMAML:
                     [problem],
                     objective,
                     create_graph=not self.first_order,
+                    retain_graph=True,  # the outer loss looks at every x_hat
                 )
                 losses.append(mean_square(step.x_hat, problem))
                 clone.adapt(step.grads)

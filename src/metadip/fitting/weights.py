@@ -1,0 +1,110 @@
+"""The weights of a running fit: one image's in a network of its own, or many images' stacked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from metadip.fitting.optimizers import Tensors
+
+Start = dict[str, Tensor]
+Network = Callable[[Tensor], Tensor]
+
+
+class Weights(Protocol):
+    """Weights of A images, and the network that they make."""
+
+    params: Tensors
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return the images (A, C, H, W) of latents (A, Cz, H, W)."""
+        ...
+
+    def load(self, params: Tensors) -> None:
+        """Replace the weights after an update."""
+        ...
+
+    def keep(self, images: Tensor) -> None:
+        """Drop all images but those where ``images`` (A,) is true."""
+        ...
+
+
+def weights_of(
+    network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
+) -> Weights:
+    """Return the weights of one image, or those of several stacked."""
+    holder = AloneWeights if len(starts) == 1 else StackedWeights
+    return holder(network, starts, autocast=autocast)
+
+
+class AloneWeights:
+    """One image's weights in a copy of the network; on the CPU in channels-last, which is faster.
+
+    Calling a module costs less than binding a hundred tensors to it at every step.
+    """
+
+    def __init__(
+        self, network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
+    ) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(True)
+        if starts[0].keys() != dict(network.named_parameters()).keys():
+            raise ValueError("the start does not name the weights of the network")
+        self.network.load_state_dict(starts[0], strict=False)
+        if next(iter(starts[0].values())).device.type == "cpu":
+            self.network.to(memory_format=torch.channels_last)
+        self.params: Tensors = tuple(self.network.parameters())
+        self.autocast = autocast
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return the image."""
+        return _run(self.network, z, self.autocast)
+
+    def load(self, params: Tensors) -> None:
+        """Copy new weights into the network."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.params, params)
+
+    def keep(self, images: Tensor) -> None:
+        """Keep the one image: a fit without images has ended."""
+
+
+class StackedWeights:
+    """Several images' weights along a leading dimension, under ``torch.func.vmap``."""
+
+    def __init__(
+        self, network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
+    ) -> None:
+        self.network, self.autocast, self.names = network, autocast, tuple(starts[0])
+        self.params: Tensors = ()
+        self.load(tuple(torch.stack([start[name] for start in starts]) for name in self.names))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return the images; image i passes through the network with weights i."""
+
+        def one(weights: Start, z: Tensor) -> Tensor:
+            image: Tensor = functional_call(self.network, weights, (z[None],))[0]
+            return image
+
+        bound = dict(zip(self.names, self.params, strict=True))
+        return _run(lambda z: vmap(one)(bound, z), z, self.autocast)
+
+    def load(self, params: Tensors) -> None:
+        """Take new weights."""
+        self.params = tuple(p.detach().requires_grad_() for p in params)
+
+    def keep(self, images: Tensor) -> None:
+        """Drop the weights of the other images."""
+        self.load(tuple(p[images] for p in self.params))
+
+
+def _run(network: Network, z: Tensor, autocast: torch.dtype | None) -> Tensor:
+    """Call the network; under autocast its images return to float32, for losses and hooks."""
+    if autocast is None:
+        return network(z)
+    with torch.autocast(z.device.type, autocast):
+        return network(z).float()
