@@ -56,10 +56,9 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     del cfg["hydra"]
     cfg.choices = choices
     OmegaConf.set_struct(cfg, True)
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise UserError(f"{missing[0]} must be given, for example: {missing[0]}=VALUE")
     try:
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(f"{missing[0]} must be given, for example: {missing[0]}=VALUE")
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise UserError(
@@ -77,12 +76,11 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
         group, _, choice = found[1].rpartition("/")
         folder = conf_dir() / group
         options = sorted(path.stem for path in folder.glob("*.yaml"))
-        return (
-            f"{group}={choice} is unknown{nearest(choice, options)}; choices: {', '.join(options)}"
-        )
+        hint = nearest(choice, options)
+        return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
     if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
         key = found[1].split("@")[0]
-        return f"unknown setting {key!r}{nearest(key, known)}; --help lists them all"
+        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them all)"
     return " ".join(str(error).split())
 
 
@@ -204,7 +202,7 @@ def help_text(name: str) -> str:
     groups = [
         f"  {folder.name}={'|'.join(sorted(path.stem for path in folder.glob('*.yaml')))}"
         for folder in sorted(conf_dir().iterdir())
-        if folder.is_dir() and re.search(rf"^\s*- (override )?/?{folder.name}:", text, re.MULTILINE)
+        if folder.is_dir() and re.search(rf"^ *- (optional )?{folder.name}:", text, re.MULTILINE)
     ]
     return (
         f"usage: python {name}.py [SETTING=VALUE ...]\n\nchoices:\n"

@@ -9,27 +9,43 @@ from metadip.report.figures import (
     save_image,
 )
 from metadip.report.files import atomic_path, prepare_folder, write_json
+from metadip.report.loggers import keep_log, wandb_logger
 from metadip.report.metrics import nmse, psnr_db, reconstruction_metrics, ssim
+from metadip.report.provenance import git_commit, save_provenance
 from metadip.report.tables import markdown_table, write_csv
-from metadip.report.writer import ResultWriter, mean_entry, merge_entries
+from metadip.report.writer import (
+    ResultWriter,
+    forget_results,
+    mean_entry,
+    merge_entries,
+    missing_entries,
+    results_table,
+)
 
 __all__ = [
     "ResultWriter",
     "atomic_path",
     "comparison_panels",
     "contact_sheet",
+    "forget_results",
+    "git_commit",
+    "keep_log",
     "markdown_table",
     "mean_entry",
     "measurement_picture",
     "merge_entries",
+    "missing_entries",
     "nmse",
     "prepare_folder",
     "psnr_db",
     "reconstruction_metrics",
+    "results_table",
     "save_comparison",
     "save_curves",
     "save_image",
+    "save_provenance",
     "ssim",
+    "wandb_logger",
     "write_csv",
     "write_json",
 ]

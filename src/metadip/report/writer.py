@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
-from metadip.report.figures import measurement_picture, save_comparison, save_curves, save_image
+from metadip.callbacks.oracle import peak_of_curve
+from metadip.report.figures import comparison_panels, save_comparison, save_curves, save_image
 from metadip.report.files import write_json
 from metadip.report.metrics import reconstruction_metrics
+from metadip.report.tables import markdown_table
 from metadip.types import FitResult, InverseProblem
 
-QUALITY = ("psnr_db", "ssim", "nmse")
+Entry = dict[str, Any]
+AVERAGED = ("psnr_db", "ssim", "nmse", "seconds", "steps", "best_psnr_db", "best_step")
+COLUMNS = {
+    "name": "image",
+    "psnr_db": "PSNR (dB)",
+    "ssim": "SSIM",
+    "seconds": "seconds",
+    "steps": "steps",
+}
+FORMATS = {"psnr_db": ".2f", "ssim": ".3f", "seconds": ".1f", "steps": "g"}
 
 
 class ResultWriter(pl.Callback):
@@ -46,33 +57,18 @@ class ResultWriter(pl.Callback):
             self.write(problem, result)
 
     def write(self, problem: InverseProblem, result: FitResult) -> None:
-        """Write the pictures, the curves and the entry of one image."""
+        """Write the pictures and the curves of one image, and last its entry."""
         folder = self.out if self.single else self.out / problem.name
-        folder.mkdir(parents=True, exist_ok=True)
-        entry = entry_of(problem, result)
         save_image(folder / "reconstruction.png", result.x_hat)
-        truth = [] if problem.x is None else [("truth", problem.x)]
-        title = (
-            "reconstruction"
-            if entry["psnr_db"] is None
-            else f"reconstruction, {entry['psnr_db']:.2f} dB"
-        )
-        save_comparison(
-            folder / "comparison.png", [*truth, measurement_picture(problem), (title, result.x_hat)]
-        )
+        save_comparison(folder / "comparison.png", comparison_panels(problem, result.x_hat))
         save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)
-        write_json(
-            folder / "curves.json", {name: curve.tolist() for name, curve in result.curves.items()}
-        )
-        write_json(self.out / "entries" / f"{problem.name}.json", entry)
+        write_json(folder / "curves.json", result.curves)
+        write_json(_entry_file(self.out, problem.name), entry_of(problem, result))
 
 
-def entry_of(problem: InverseProblem, result: FitResult) -> dict[str, Any]:
+def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
     """Return the numbers of one image; quality is None where there is no ground truth."""
-    entry: dict[str, Any] = {
-        "name": problem.name,
-        **reconstruction_metrics(result.x_hat, problem.x),
-    }
+    entry: Entry = {"name": problem.name, **reconstruction_metrics(result.x_hat, problem.x)}
     entry |= {
         "seconds": result.seconds,
         "steps": result.steps,
@@ -81,20 +77,46 @@ def entry_of(problem: InverseProblem, result: FitResult) -> dict[str, Any]:
     }
     curve = result.curves.get("psnr_db")
     if problem.x is not None and curve is not None:
-        best = int(curve.nan_to_num(nan=-1e9).argmax())
-        entry |= {"best_psnr_db": float(curve[best]), "best_step": best}
+        best, step = peak_of_curve(curve)
+        entry |= {"best_psnr_db": best.item(), "best_step": int(step)}
     return entry
 
 
-def merge_entries(out: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+def _entry_file(out: Path, name: str) -> Path:
+    return out / "entries" / f"{name}.json"
+
+
+def forget_results(out: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier run into ``out`` said of these images, and its ``metrics.json``."""
+    for file in [out / "metrics.json", *(_entry_file(out, name) for name in names)]:
+        file.unlink(missing_ok=True)
+
+
+def missing_entries(out: Path, names: Sequence[str]) -> list[str]:
+    """Return the names of the images that are not finished."""
+    return [name for name in names if not _entry_file(out, name).exists()]
+
+
+def merge_entries(out: Path, names: Sequence[str]) -> list[Entry]:
     """Return the entries of the named images in order of name."""
-    return [json.loads((out / "entries" / f"{name}.json").read_text()) for name in sorted(names)]
+    return [json.loads(_entry_file(out, name).read_text("utf-8")) for name in sorted(names)]
 
 
-def mean_entry(entries: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def mean_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Return the mean of every number over the images that have it, None where none has."""
     means: dict[str, float | None] = {}
-    for key in ("psnr_db", "ssim", "nmse", "seconds", "steps", "best_psnr_db", "best_step"):
+    for key in AVERAGED:
         values = [entry[key] for entry in entries if entry.get(key) is not None]
         means[key] = sum(values) / len(values) if values else None
     return means
+
+
+def results_table(metrics: Mapping[str, Any], *, max_rows: int = 20) -> str:
+    """Return what ``metrics.json`` holds as a table: an image per line, then the mean."""
+    entries = metrics["images"]
+    rows = list(entries[:max_rows])
+    if len(entries) > max_rows:
+        rows.append({"name": f"({len(entries) - max_rows} more)"})
+    if len(entries) > 1:
+        rows.append({"name": "mean", **metrics["mean"]})
+    return markdown_table(rows, COLUMNS, FORMATS)

@@ -1,0 +1,57 @@
+"""Loggers that need more than their constructor."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+
+def keep_log(out: Path) -> None:
+    """Rename ``metrics.csv`` of an earlier part of the run, which Lightning's logger would delete.
+
+    The parts are ``metrics.1.csv``, ``metrics.2.csv`` and so on, in order of time.
+    """
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+    if rank_zero_only.rank == 0 and (out / "metrics.csv").is_file():
+        number = 1 + len(list(out.glob("metrics.*.csv")))
+        (out / "metrics.csv").rename(out / f"metrics.{number}.csv")
+
+
+def wandb_logger(save_dir: str, *, project: str, name: str | None) -> WandbLogger:
+    """Return Lightning's W&B logger: online when a key is there, else offline.
+
+    ``WANDB_MODE`` decides where it is set. Without it and without a key, one line says that
+    nothing leaves the machine.
+
+    Args:
+        save_dir: run folder; W&B makes its own folder ``wandb`` there.
+        project: project at W&B.
+        name: run name, None for W&B's choice.
+    """
+    from lightning.pytorch.loggers import WandbLogger
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+    mode = os.environ.get("WANDB_MODE")
+    offline = mode in ("offline", "dryrun", "disabled") or (mode is None and not _has_wandb_key())
+    if offline and mode is None:
+        rank_zero_only(print)(
+            f"wandb: no key found, logging offline to {save_dir}/wandb; "
+            "`wandb sync` uploads it later"
+        )
+    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=offline)
+
+
+def _has_wandb_key() -> bool:
+    """Tell whether W&B could log in: a key in the environment or from ``wandb login``."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,37 @@
+"""Where a result comes from: settings, commit and versions, saved beside it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from metadip.report.files import atomic_path, write_json
+
+PACKAGES = ("metadip", "torch", "lightning", "deepinv", "kornia", "torchmetrics", "learn2learn")
+
+
+def save_provenance(out: Path, *, config_yaml: str) -> None:
+    """Write ``config.yaml`` and ``environment.json`` (Python, command, git commit, packages).
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
+    with atomic_path(out / "config.yaml") as temporary:
+        temporary.write_text(config_yaml, encoding="utf-8")
+    facts = {"python": platform.python_version(), "argv": sys.argv, "git_commit": git_commit()}
+    write_json(out / "environment.json", facts | {name: version(name) for name in PACKAGES})
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that the code runs from, None for an installed package."""
+    file = Path(__file__)
+    # The second name fails in a repository that does not hold this file, such as one around .venv.
+    command = ["git", "-C", str(file.parent), "rev-parse", "HEAD", f"HEAD:./{file.name}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.split()[0]
