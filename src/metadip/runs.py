@@ -1,0 +1,286 @@
+"""Composition root: build the chain from data to report out of a configuration, and run it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metadip import config
+from metadip.types import UserError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from torch.utils.data import DataLoader
+
+    from metadip.methods import FitReconstructor
+
+SHEET_IMAGES = 100  # at most this many on a contact sheet
+# Whole-number settings of the scripts: the lowest value, and whether null may stand instead.
+WHOLE_NUMBERS = {
+    "seed": (0, False),
+    "image_size": (1, True),
+    "threads": (1, True),
+    "fit.steps": (0, True),
+    "fit.batch_size": (1, False),
+}
+
+
+def load(
+    ckpt: str, *, steps: int = 50, beyond: str | None = None, seed: int = 0
+) -> FitReconstructor:
+    """Load a meta-learned prior as a deepinv ``Reconstructor``.
+
+    Then ``metadip.load("faces64")(y, physics)`` is the reconstruction.
+
+    Args:
+        ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of meta-training.
+        steps: weight updates per image.
+        beyond: step sizes past the learned ones, "hold" or "decay"; None keeps the prior's own
+            rule.
+        seed: starts the random streams of the fits.
+    Raises:
+        UserError: see ``metadip.checkpoint.load_prior``.
+    """
+    from metadip.checkpoint import load_prior
+    from metadip.methods import FitReconstructor
+
+    learned = load_prior(ckpt)
+    if beyond is not None:
+        learned.optimizer.beyond = beyond
+    return FitReconstructor(
+        learned.prior,
+        objective=learned.objective,
+        optimizer=learned.optimizer,
+        steps=steps,
+        seed=seed,
+    )
+
+
+def train(cfg: config.Config) -> Path:
+    """Meta-train a prior; return the file of the best one."""
+    from lightning.pytorch.callbacks import (
+        LearningRateMonitor,
+        ModelCheckpoint,
+        OnExceptionCheckpoint,
+    )
+
+    from metadip.checkpoint import save_prior
+    from metadip.meta import MetaModule, ValidationPicture
+    from metadip.priors import draw_weights
+    from metadip.report import keep_log, prepare_folder, save_provenance
+
+    _check_settings(cfg)
+    _prepare_process(cfg)
+    if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
+        raise UserError(f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume")
+    data = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
+    data.val_task = config.build(cfg.val_task)
+    data.prepare_data()
+    data.setup("fit")
+    prior = config.build(cfg.prior)
+    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
+    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
+    optimizer = config.build(cfg.optimizer, network=prior.network)
+    try:
+        module = MetaModule(prior, optimizer=optimizer, val_steps=cfg.val_steps, **parts)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"val_steps: {error}") from error
+    out = Path(cfg.out)
+    keep_log(out)
+    best = ModelCheckpoint(
+        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
+    )
+    callbacks = [
+        best,
+        ModelCheckpoint(out, filename="last", enable_version_counter=False),
+        OnExceptionCheckpoint(out, "interrupted"),
+        LearningRateMonitor("step"),
+        ValidationPicture(out),
+    ]
+    trainer = _trainer(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
+    prepare_folder(out)
+    if trainer.is_global_zero:
+        save_provenance(out, config_yaml=config.to_yaml(cfg))
+    trainer.fit(module, data, ckpt_path=cfg.ckpt, weights_only=True)
+    released = out / "prior.safetensors"
+    if trainer.is_global_zero:
+        content = torch.load(
+            best.best_model_path or out / "last.ckpt", map_location="cpu", weights_only=True
+        )
+        save_prior(released, content["state_dict"], content["metadip"])
+        print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
+    return released
+
+
+def infer(cfg: config.Config) -> dict[str, Any]:
+    """Reconstruct an image, a folder, or a real measurement; return what ``metrics.json`` holds."""
+    from metadip.callbacks import FitProgress, OraclePSNR
+    from metadip.methods import FitModule
+    from metadip.report import ResultWriter, forget_results, prepare_folder, save_provenance
+
+    _check_settings(cfg)
+    _prepare_process(cfg)
+    method, out = _method(cfg), Path(cfg.out)
+    problems, names = _problems(cfg, method)
+    trainer = _trainer(cfg, callbacks=[OraclePSNR(), ResultWriter(out, single=len(names) == 1)])
+    if trainer.is_global_zero:
+        prepare_folder(out)
+        save_provenance(out, config_yaml=config.to_yaml(cfg))
+        forget_results(out, names)
+        if cfg.progress:
+            trainer.callbacks.append(FitProgress(refresh_steps=1, leave=False))
+    trainer.predict(FitModule(method), problems, return_predictions=False)
+    if not trainer.is_global_zero:
+        return {}
+    return _summarise(cfg, names, n_processes=trainer.world_size)
+
+
+def _method(cfg: config.Config) -> FitReconstructor:
+    """Build the method with the settings of ``fit`` and its hooks."""
+    from metadip.fitting.loop import PRECISIONS
+
+    precision = str(cfg.fit.precision)
+    if precision not in PRECISIONS:
+        raise UserError(f"fit.precision={precision} must be one of {', '.join(PRECISIONS)}")
+    method: FitReconstructor = config.build(cfg.method)
+    if cfg.fit.steps is not None:
+        method.steps = cfg.fit.steps
+    _check_whole("method.steps", method.steps, 0)
+    method.stacked, method.precision = cfg.fit.stacked, precision
+    method.callbacks = [config.build(node) for node in cfg.callbacks.values()]
+    return method
+
+
+def _trainer(cfg: config.Config, **extra: Any) -> Trainer:
+    """Build Lightning's trainer.
+
+    Raises:
+        UserError: devices or another setting that Lightning refuses on this machine.
+    """
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    try:
+        trainer: Trainer = config.build(cfg.trainer, **extra)
+    except MisconfigurationException as error:
+        asked = (
+            f"trainer.devices={cfg.trainer.devices} trainer.accelerator={cfg.trainer.accelerator}"
+        )
+        raise UserError(f"{asked}: {' '.join(str(error).split())}") from error
+    return trainer
+
+
+def _problems(cfg: config.Config, method: FitReconstructor) -> tuple[DataLoader[Any], list[str]]:
+    """Return the problems to solve, checked before anything is computed, and the images' names."""
+    from torch.utils.data import DataLoader
+
+    from metadip.data import ImageDataModule, ImageFolder, LoaderSettings
+    from metadip.physics import load_measurement
+
+    if (cfg.input is None) == (cfg.measurement is None):
+        raise UserError(
+            "give either input=IMAGE_OR_FOLDER to simulate a measurement of, or measurement=FILE"
+        )
+    task = config.build(cfg.task)
+    channels = method.prior.image_channels
+    if cfg.measurement is not None:
+        problem = load_measurement(str(cfg.measurement), task)
+        if problem.image_shape[0] != channels:
+            raise UserError(
+                f"{cfg.measurement} is of an image with {problem.image_shape[0]} channels, "
+                f"the prior makes {channels}: choose another prior"
+            )
+        problem = replace(problem, seed=cfg.seed)
+        return DataLoader([problem], batch_size=1, collate_fn=list), [problem.name]  # type: ignore[arg-type]
+    if channels not in (1, 3):
+        raise UserError(
+            f"input= reads images of 1 or 3 channels, the prior makes {channels}: "
+            "use measurement=FILE"
+        )
+    images = ImageFolder(
+        str(cfg.input),
+        split=None,
+        channels=channels,
+        crop_px=None,
+        size_px=cfg.image_size,
+        flip=False,
+        seed=cfg.seed,
+    )
+    # An unreadable file or an operator too large is refused here, before hours of work on others.
+    largest = max((images[index].x for index in range(len(images))), key=Tensor.numel)
+    if getattr(task, "operator", None) == "gaussian":
+        task.measure(largest[None], seed=cfg.seed)
+    loader = LoaderSettings(1, cfg.fit.batch_size, None, None, None, 0)
+    data = ImageDataModule(None, val=None, test=images, task=task, loader=loader, seed=cfg.seed)
+    return data, images.names  # type: ignore[return-value]
+
+
+def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) -> dict[str, Any]:
+    """Merge the images' entries into ``metrics.json`` and say what came out and where it is."""
+    from metadip.data import read_image
+    from metadip.report import (
+        contact_sheet,
+        mean_entry,
+        merge_entries,
+        missing_entries,
+        results_table,
+        write_json,
+    )
+
+    out = Path(cfg.out)
+    # No barrier: it would give up after half an hour, and fits may stop hours apart. Lightning ends
+    # this process if another one fails.
+    while n_processes > 1 and missing_entries(out, names):
+        time.sleep(0.2)
+    entries = merge_entries(out, names)
+    metrics = {
+        "images": entries,
+        "mean": mean_entry(entries),
+        "method": cfg.choices.method,
+        "task": cfg.choices.task,
+        "ckpt": cfg.ckpt if "ckpt" in cfg.method else None,
+        "seed": cfg.seed,
+    }
+    write_json(out / "metrics.json", metrics)
+    if len(names) > 1:
+        shown = sorted(names)[:SHEET_IMAGES]
+        pictures = [read_image(out / name / "reconstruction.png") for name in shown]
+        contact_sheet(out / "contact_sheet.png", pictures, shown)
+    print(f"{results_table(metrics)}\nresults: {out}")
+    return metrics
+
+
+def _prepare_process(cfg: config.Config) -> None:
+    """Set threads and quieten the libraries."""
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+
+
+def _check_settings(cfg: config.Config) -> None:
+    """Refuse values of the script's own settings that no constructor would look at.
+
+    Raises:
+        UserError: one of ``WHOLE_NUMBERS`` is none, or a switch is neither true nor false.
+    """
+    settings = {**cfg, **{f"fit.{key}": value for key, value in {**cfg}.get("fit", {}).items()}}
+    for key, (lowest, optional) in WHOLE_NUMBERS.items():
+        if key in settings and not (optional and settings[key] is None):
+            _check_whole(key, settings[key], lowest)
+    for key, known in {"progress": 2, "debug": 2, "fit.stacked": 3}.items():
+        if key in settings and settings[key] not in (True, False, None)[:known]:
+            raise UserError(f"{key}={settings[key]} must be true or false")
+
+
+def _check_whole(key: str, value: Any, lowest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise UserError(f"{key}={value} must be a whole number of at least {lowest}")

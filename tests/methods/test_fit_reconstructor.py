@@ -1,0 +1,122 @@
+"""The DIP family as a deepinv model."""
+
+from typing import Any
+
+import deepinv
+import pytest
+import torch
+from deepinv.physics import Blur, Denoising, Downsampling, Inpainting, LinearPhysics, Physics
+
+from metadip.callbacks import FitCallback, LatentJitter, OutputEMA
+from metadip.methods import image_shape_of
+from metadip.physics import GaussianSensing, Magnitude
+from metadip.types import FitState, InverseProblem
+from tests.fitting.tiny import noisy, tiny_prior
+from tests.methods.tiny_prediction import tiny_method
+
+HOOKS: dict[str, Any] = {"callbacks": [LatentJitter(0.1), OutputEMA(0.5, bias_correction=True)]}
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_batch_equals_its_images_one_by_one(channels: int):
+    y = torch.rand(2, channels, 32, 37, generator=torch.Generator().manual_seed(0))
+    method = tiny_method(prior=tiny_prior(channels=channels, learned=False), seed=5)
+    x_hat = method(y, Denoising())
+    assert x_hat.shape == y.shape
+    shape = (channels, 32, 37)
+    problems = [InverseProblem(y[i : i + 1], Denoising(), shape, seed=5 + i) for i in (0, 1)]
+    results = method.reconstruct(problems)
+    assert torch.equal(x_hat, torch.cat([result.x_hat for result in results]))
+    assert results[1].curves["loss"].shape == (4,)
+    assert (x_hat[0] - x_hat[1]).abs().max() > 1e-3
+
+
+def test_the_same_call_gives_the_same_images_and_other_seeds_give_others():
+    y = torch.rand(1, 3, 16, 16)
+    method = tiny_method(**HOOKS)
+    state = torch.get_rng_state()
+    first = method(y, Denoising())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(method(y, Denoising()), first)
+    assert not torch.equal(tiny_method(seed=1, **HOOKS)(y, Denoising()), first)
+    with torch.no_grad():
+        assert torch.equal(method(y, Denoising()), first)
+
+
+class Count(FitCallback):
+    """Return the number of steps seen as the image."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_step_end(self, state: FitState) -> None:
+        self.steps += 1
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        state.output.fill_(self.steps)
+
+
+def test_callbacks_work_and_are_copied_for_every_call():
+    y, count = torch.rand(1, 3, 16, 16), Count()
+    method = tiny_method(callbacks=[count])
+    for _ in range(2):
+        assert torch.equal(method(y, Denoising()), torch.full_like(y, 4))
+    assert count.steps == 0
+
+
+OPERATORS: dict[str, Any] = {
+    "denoising": Denoising,
+    "inpainting": lambda: Inpainting((3, 32, 37), mask=0.5),
+    "blur": lambda: Blur(deepinv.physics.blur.gaussian_blur(sigma=1.0), padding="circular"),
+    "valid blur": lambda: Blur(deepinv.physics.blur.gaussian_blur(sigma=1.0), padding="valid"),
+    "downsampling": lambda: Downsampling(img_size=(3, 32, 36), factor=2, filter="bilinear"),
+    "compressive": lambda: GaussianSensing((3, 32, 37), n_measurements=9, seed=0, max_bytes=10**7),
+    "phase": lambda: Magnitude(
+        GaussianSensing((3, 32, 37), n_measurements=9, seed=0, max_bytes=10**7)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_of_deepinv_and_of_metadip(name: str):
+    physics = OPERATORS[name]()
+    shape = (3, 32, 36) if name == "downsampling" else (3, 32, 37)
+    y = physics.A(torch.rand(2, *shape, generator=torch.Generator().manual_seed(1)))
+    assert image_shape_of(y, physics) == shape
+    method = tiny_method(steps=8)
+    x_hat = method(y, physics)
+    assert x_hat.shape == (2, *shape)
+    start = tiny_method(steps=0)(y, physics)
+    assert (physics.A(x_hat) - y).norm() < (physics.A(start) - y).norm()
+
+
+def test_options_reach_the_fit():
+    y = torch.rand(1, 3, 16, 16)
+    with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
+        tiny_method(steps=-1)(y, Denoising())
+    with pytest.raises(ValueError, match="precision must be one of"):
+        tiny_method(precision="64")(y, Denoising())
+    low = tiny_method(precision="bf16")(y, Denoising())
+    assert not torch.equal(low, tiny_method()(y, Denoising()))
+    results = tiny_method(stacked=True).reconstruct([noisy(0), noisy(1)])
+    assert results[0].seconds == results[1].seconds  # a batch shares its time
+
+
+def test_a_shape_that_cannot_be_told_is_asked_for():
+    class NoAdjoint(Physics):  # type: ignore[misc]
+        def A(self, x: torch.Tensor, **_: Any) -> torch.Tensor:
+            return x.flatten(1)
+
+    class Flat(LinearPhysics):  # type: ignore[misc]
+        def A(self, x: torch.Tensor, **_: Any) -> torch.Tensor:
+            return x.flatten(1)
+
+        def A_adjoint(self, y: torch.Tensor, **_: Any) -> torch.Tensor:
+            return y
+
+    y = torch.rand(1, 3 * 8 * 8)
+    with pytest.raises(ValueError, match="NoAdjoint does not tell the image's shape: pass image_s"):
+        image_shape_of(y, NoAdjoint())
+    with pytest.raises(ValueError, match=r"Flat gives \(1, 192\), not an image: pass image_shape="):
+        tiny_method()(y, Flat())
+    assert tiny_method()(y, NoAdjoint(), image_shape=(3, 8, 8)).shape == (1, 3, 8, 8)
