@@ -1,0 +1,59 @@
+"""The demo, end to end at tiny settings with an untrained prior."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metadip import config, demo
+from metadip.checkpoint import save_prior
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cfg = config.compose("train")
+    prior = config.build(cfg.prior)
+    rule = config.build(cfg.optimizer, network=prior.network)
+    parts = torch.nn.ModuleDict({"prior": prior, "inner_optimizer": rule})
+    description = {
+        "network": prior.network.description, "latent": prior.latent.description,
+        "optimizer": rule.description, "objective": config.build(cfg.objective).description,
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("prior") / "untrained.safetensors"
+    save_prior(path, parts.state_dict(), description)
+    return path
+
+
+def test_demo_prints_a_table_and_writes_the_pictures(untrained, tmp_path, capsys):
+    arguments = ["--ckpt", str(untrained), "--out", str(tmp_path / "demo")]
+    assert demo.main([*arguments, "--steps", "1", "--dip-steps", "2"]) == 0
+    written = sorted(path.name for path in (tmp_path / "demo").iterdir())
+    assert written == ["cpr.png", "cs.png", "denoise.png"]
+    printed = capsys.readouterr().out
+    assert printed.count("| MetaDIP ") == 3
+    assert printed.count("vanilla DIP, best step") == 3
+    assert str(tmp_path / "demo" / "cs.png") in printed
+
+
+def test_default_prior_takes_its_own_steps_and_dip_more():
+    cfg = config.compose("infer")
+    assert all(task.dip_steps > cfg.method.steps for task in demo.TASKS.values())
+
+
+def test_face_is_one_small_colour_image():
+    face = demo.load_face()
+    assert face.shape == (1, 3, demo.SIZE_PX, demo.SIZE_PX)
+    assert 0 <= face.min() < face.max() <= 1
+
+
+def test_unknown_prior_ends_in_one_line(tmp_path, capsys):
+    assert demo.main(["--ckpt", "nothing", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ckpt=nothing")
+    assert error.count("\n") == 1
+
+
+def test_no_steps_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        demo.main(["--steps", "0"])
+    assert "must be at least 1" in capsys.readouterr().err
