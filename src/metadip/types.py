@@ -137,8 +137,7 @@ class FitState:
             self.stop_reasons.setdefault(image, reason)
 
 
-@dataclass(frozen=True)
-class FitResult:
+class FitResult(NamedTuple):
     """What a fit found for one image.
 
     Shape:

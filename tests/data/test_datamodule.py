@@ -149,7 +149,11 @@ def test_epochs_differ_and_validation_repeats(tmp_path: Path) -> None:
 
 
 def _trainer(rank: int, world_size: int) -> Any:
-    return SimpleNamespace(global_rank=rank, world_size=world_size, training=True)
+    """A trainer that has made no step of an epoch of two batches."""
+    return SimpleNamespace(
+        global_rank=rank, world_size=world_size, training=True, global_step=0,
+        accumulate_grad_batches=1, train_dataloader=range(2),
+    )  # fmt: skip
 
 
 def _steps(rank: int, world_size: int, batch_size: int) -> list[set[tuple[str, int]]]:

@@ -85,3 +85,13 @@ def test_seed_is_stable_and_spreads() -> None:
     seeds = {seed_of(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_progress_replaces_the_epoch_and_skips_what_was_seen() -> None:
+    follower = sampler(epoch_size=6)
+    follower.set_epoch(1)
+    whole = list(follower)
+    follower.progress = lambda: (1, 2)
+    follower.set_epoch(5)
+    assert list(follower) == whole[2:]
+    assert follower.epoch == 1

@@ -28,15 +28,15 @@ from tests.fitting.tiny import (
 ADAM = Adam(lr=0.02)
 MODES = pytest.mark.parametrize("stacked", [False, True], ids=["looped", "stacked"])
 # Stacked and looped convolutions sum in another order; a few steps of Adam amplify that.
-SAME = {"rtol": 1e-4, "atol": 1e-5}
-EXACT = {"rtol": 0.0, "atol": 0.0}
+SAME: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+EXACT: dict[str, Any] = {"rtol": 0.0, "atol": 0.0}
 
 
 def images(results: Sequence[FitResult]) -> list[Tensor]:
     return [result.x_hat for result in results]
 
 
-def assert_same(ours: Sequence[FitResult], theirs: Sequence[FitResult], **tolerance: float) -> None:
+def assert_same(ours: Sequence[FitResult], theirs: Sequence[FitResult], **tolerance: Any) -> None:
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.x_hat, b.x_hat, **tolerance)
         assert a.steps == b.steps
@@ -200,7 +200,7 @@ def test_shared_and_own_operators_give_the_same(stacked: bool):
 def test_bf16_is_near_float32_and_leaves_the_operator_in_float32():
     seen = []
 
-    class Watch(Denoising):  # type: ignore[misc]
+    class Watch(Denoising):
         def A(self, x: Tensor, **kwargs: Any) -> Tensor:
             seen.append((x.dtype, (torch.ones(2, 2) @ torch.ones(2, 2)).dtype))
             return x

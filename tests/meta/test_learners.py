@@ -36,8 +36,11 @@ def setting() -> tuple[Prior, MomentumSGD, InverseProblem]:
         beyond="hold",
     ).double()
     with torch.no_grad():
-        rule.log_lr += 0.3 * torch.randn(
-            rule.log_lr.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        rule.log_lr.add_(
+            0.3
+            * torch.randn(
+                rule.log_lr.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+            )
         )
     return prior, rule, sensed(3, 90, (3, 8, 8))
 

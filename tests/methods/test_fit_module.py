@@ -21,7 +21,7 @@ def direct(data: ImageDataModule) -> dict[str, Tensor]:
     """Return what fits without a trainer give."""
     dataset = data.dataset("test")
     assert dataset is not None
-    problems = data.measure([dataset[key] for key in data.test_dataloader().sampler], "test")  # type: ignore[attr-defined]
+    problems = data.measure([dataset[key] for key in data.test_dataloader().sampler], "test")
     results = double_method().reconstruct(problems)
     return {problem.name: r.x_hat for problem, r in zip(problems, results, strict=True)}
 

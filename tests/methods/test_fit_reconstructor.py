@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import deepinv
 import pytest
 import torch
 from deepinv.physics import Blur, Denoising, Downsampling, Inpainting, LinearPhysics, Physics
@@ -64,11 +63,12 @@ def test_callbacks_work_and_are_copied_for_every_call():
     assert count.steps == 0
 
 
+KERNEL = torch.outer(*2 * [torch.tensor([0.25, 0.5, 0.25])])[None, None]
 OPERATORS: dict[str, Any] = {
     "denoising": Denoising,
     "inpainting": lambda: Inpainting((3, 32, 37), mask=0.5),
-    "blur": lambda: Blur(deepinv.physics.blur.gaussian_blur(sigma=1.0), padding="circular"),
-    "valid blur": lambda: Blur(deepinv.physics.blur.gaussian_blur(sigma=1.0), padding="valid"),
+    "blur": lambda: Blur(KERNEL, padding="circular"),
+    "valid blur": lambda: Blur(KERNEL, padding="valid"),
     "downsampling": lambda: Downsampling(img_size=(3, 32, 36), factor=2, filter="bilinear"),
     "compressive": lambda: GaussianSensing((3, 32, 37), n_measurements=9, seed=0, max_bytes=10**7),
     "phase": lambda: Magnitude(
@@ -103,11 +103,11 @@ def test_options_reach_the_fit():
 
 
 def test_a_shape_that_cannot_be_told_is_asked_for():
-    class NoAdjoint(Physics):  # type: ignore[misc]
+    class NoAdjoint(Physics):
         def A(self, x: torch.Tensor, **_: Any) -> torch.Tensor:
             return x.flatten(1)
 
-    class Flat(LinearPhysics):  # type: ignore[misc]
+    class Flat(LinearPhysics):
         def A(self, x: torch.Tensor, **_: Any) -> torch.Tensor:
             return x.flatten(1)
 

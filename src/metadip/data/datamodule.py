@@ -146,6 +146,7 @@ class ImageDataModule(LightningDataModule):
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
+            progress=self._progress if split == "train" and self.trainer else None,
         )
         return DataLoader(
             dataset,  # type: ignore[arg-type]  # map-style by protocol, not by inheritance
@@ -156,6 +157,13 @@ class ImageDataModule(LightningDataModule):
             collate_fn=list,
             generator=torch.Generator(),  # else each pass would draw from the global generator
         )
+
+    def _progress(self) -> tuple[int, int]:
+        """Return the training epoch and how many of its images this process has seen."""
+        assert self.trainer is not None
+        batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        per_epoch = len(self.trainer.train_dataloader)
+        return batches // per_epoch, batches % per_epoch * self.loader.batch_size
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

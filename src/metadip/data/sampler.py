@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils.data import Sampler
@@ -28,6 +28,8 @@ class TaskSampler(Sampler[SampleKey]):
         shuffle: training (True) or a fixed order (False).
         seed: starts the permutations.
         rank, world_size: this process, and how many there are.
+        progress: tells the epoch and how many of its images this process has seen, so that a
+            resumed training goes on exactly where it ended; None obeys ``set_epoch``.
     Raises:
         ValueError: ``n_images`` or ``epoch_size`` is below 1, ``rank`` is outside [0, world_size),
             or a shuffled epoch has fewer images than processes.
@@ -42,6 +44,7 @@ class TaskSampler(Sampler[SampleKey]):
         seed: int,
         rank: int,
         world_size: int,
+        progress: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         if n_images < 1 or (epoch_size is not None and epoch_size < 1):
             raise ValueError(
@@ -54,18 +57,22 @@ class TaskSampler(Sampler[SampleKey]):
             raise ValueError(f"epoch of {size} images for {world_size} processes: raise epoch_size")
         self.n_images, self.shuffle, self.seed = n_images, shuffle, seed
         self.rank, self.world_size, self.epoch = rank, world_size, 0
+        self.progress = progress
         self.n_passes = -(-size // n_images)
         self.total = size - size % world_size if shuffle else min(size, n_images)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to draw next; Lightning calls this."""
+        """Choose the epoch to draw next; Lightning calls this, one too high after resuming."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(range(self.rank, self.total, self.world_size))
 
     def __iter__(self) -> Iterator[SampleKey]:
-        return iter(self.keys()[self.rank :: self.world_size])
+        seen = 0
+        if self.progress is not None:
+            self.epoch, seen = self.progress()
+        return iter(self.keys()[self.rank :: self.world_size][seen:])
 
     def keys(self) -> list[SampleKey]:
         """Return the whole epoch over all processes, in order."""
