@@ -85,6 +85,7 @@ def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, An
     metadata = {"format": FORMAT, "description": json.dumps(description, sort_keys=True)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file(kept, temporary, metadata=metadata)
+    temporary.chmod(0o644)  # safetensors makes it readable to the owner alone
     os.replace(temporary, path)
 
 
