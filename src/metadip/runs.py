@@ -128,7 +128,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
 
     _check_settings(cfg)
     _prepare_process(cfg)
-    method, out = _method(cfg), Path(cfg.out)
+    method, out = build_method(cfg), Path(cfg.out)
     problems, names = _problems(cfg, method)
     trainer = _trainer(cfg, callbacks=[OraclePSNR(), ResultWriter(out, single=len(names) == 1)])
     if trainer.is_global_zero:
@@ -136,14 +136,16 @@ def infer(cfg: config.Config) -> dict[str, Any]:
         save_provenance(out, config_yaml=config.to_yaml(cfg))
         forget_results(out, names)
         if cfg.progress:
-            trainer.callbacks.append(FitProgress(refresh_steps=1, leave=False))
+            trainer.callbacks.append(  # type: ignore[attr-defined]  # the trainer's mixins hide it
+                FitProgress(refresh_steps=1, leave=False)
+            )
     trainer.predict(FitModule(method), problems, return_predictions=False)
     if not trainer.is_global_zero:
         return {}
     return _summarise(cfg, names, n_processes=trainer.world_size)
 
 
-def _method(cfg: config.Config) -> FitReconstructor:
+def build_method(cfg: config.Config) -> FitReconstructor:
     """Build the method with the settings of ``fit`` and its hooks."""
     from metadip.fitting.loop import PRECISIONS
 
@@ -165,7 +167,7 @@ def _trainer(cfg: config.Config, **extra: Any) -> Trainer:
     Raises:
         UserError: devices or another setting that Lightning refuses on this machine.
     """
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         trainer: Trainer = config.build(cfg.trainer, **extra)
@@ -272,7 +274,8 @@ def _check_settings(cfg: config.Config) -> None:
     Raises:
         UserError: one of ``WHOLE_NUMBERS`` is none, or a switch is neither true nor false.
     """
-    settings = {**cfg, **{f"fit.{key}": value for key, value in {**cfg}.get("fit", {}).items()}}
+    settings = config.plain(cfg)
+    settings |= {f"fit.{key}": value for key, value in settings.get("fit", {}).items()}
     for key, (lowest, optional) in WHOLE_NUMBERS.items():
         if key in settings and not (optional and settings[key] is None):
             _check_whole(key, settings[key], lowest)

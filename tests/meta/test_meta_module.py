@@ -110,7 +110,7 @@ def test_cosine_schedule_by_hand():
     assert values == pytest.approx([0.5, 1.0, 1.0, 0.2 + 0.8 / 2, 0.2, 0.2])
 
 
-SAVED = {
+SAVED: dict[str, Any] = {
     "after validation": {"monitor": "val/psnr_db", "mode": "max"},
     "within an epoch": {"every_n_train_steps": 1},
 }

@@ -161,6 +161,7 @@ class ImageDataModule(LightningDataModule):
     def _progress(self) -> tuple[int, int]:
         """Return the training epoch and how many of its images this process has seen."""
         assert self.trainer is not None
+        assert self.trainer.train_dataloader is not None
         batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
         per_epoch = len(self.trainer.train_dataloader)
         return batches // per_epoch, batches % per_epoch * self.loader.batch_size

@@ -16,11 +16,11 @@ def keep_log(out: Path) -> None:
 
     The parts are ``metrics.1.csv``, ``metrics.2.csv`` and so on, in order of time.
     """
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+    from lightning.pytorch.utilities import rank_zero_only
 
-    if rank_zero_only.rank == 0 and (out / "metrics.csv").is_file():
-        number = 1 + len(list(out.glob("metrics.*.csv")))
-        (out / "metrics.csv").rename(out / f"metrics.{number}.csv")
+    log, number = out / "metrics.csv", 1 + len(list(out.glob("metrics.*.csv")))
+    if log.is_file():
+        rank_zero_only(log.rename)(out / f"metrics.{number}.csv")
 
 
 def wandb_logger(save_dir: str, *, project: str, name: str | None) -> WandbLogger:
@@ -35,7 +35,7 @@ def wandb_logger(save_dir: str, *, project: str, name: str | None) -> WandbLogge
         name: run name, None for W&B's choice.
     """
     from lightning.pytorch.loggers import WandbLogger
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+    from lightning.pytorch.utilities import rank_zero_only
 
     mode = os.environ.get("WANDB_MODE")
     offline = mode in ("offline", "dryrun", "disabled") or (mode is None and not _has_wandb_key())
