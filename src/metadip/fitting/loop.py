@@ -132,7 +132,7 @@ class _Fit:
         starts = [prior.start(problem.image_shape, seed=problem.seed) for problem in problems]
         self.weights = weights_of(prior.network, [start for start, _ in starts], autocast=autocast)
         self.opt_state: State = optimizer.init(tuple(p.detach() for p in self.weights.params))
-        z = torch.cat([z for _, z in starts])
+        z = self.weights.arrange(torch.cat([z for _, z in starts]))
         self.state = FitState(
             problems=self.problems,
             n_steps=steps,

@@ -25,6 +25,10 @@ class Weights(Protocol):
         """Return the images (A, C, H, W) of latents (A, Cz, H, W)."""
         ...
 
+    def arrange(self, z: Tensor) -> Tensor:
+        """Return a latent in the memory layout that the network likes best."""
+        ...
+
     def load(self, params: Tensors) -> None:
         """Replace the weights after an update."""
         ...
@@ -55,14 +59,19 @@ class AloneWeights:
         if starts[0].keys() != dict(network.named_parameters()).keys():
             raise ValueError("the start does not name the weights of the network")
         self.network.load_state_dict(starts[0], strict=False)
-        if next(iter(starts[0].values())).device.type == "cpu":
-            self.network.to(memory_format=torch.channels_last)
+        on_cpu = next(iter(starts[0].values())).device.type == "cpu"
+        self.layout = torch.channels_last if on_cpu else torch.contiguous_format
+        self.network.to(memory_format=self.layout)
         self.params: Tensors = tuple(self.network.parameters())
         self.autocast = autocast
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return the image."""
         return _run(self.network, z, self.autocast)
+
+    def arrange(self, z: Tensor) -> Tensor:
+        """Return ``z`` in the layout of the weights."""
+        return z.contiguous(memory_format=self.layout)
 
     def load(self, params: Tensors) -> None:
         """Copy new weights into the network."""
@@ -92,6 +101,10 @@ class StackedWeights:
 
         bound = dict(zip(self.names, self.params, strict=True))
         return _run(lambda z: vmap(one)(bound, z), z, self.autocast)
+
+    def arrange(self, z: Tensor) -> Tensor:
+        """Return ``z`` as it is."""
+        return z
 
     def load(self, params: Tensors) -> None:
         """Take new weights."""
