@@ -1,0 +1,187 @@
+"""A user's mistake ends in one line and exit code 2, and nothing is written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import infer
+import train
+from metadip import config
+from tests.tiny import INFER, TRAIN, replaced, run_script, save_tiny_prior
+
+
+class Marker:
+    """Leave a file behind when unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of good and bad files, ``{}`` in the arguments below."""
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)).save(folder / "image.png")
+    (folder / "text.png").write_text("this is text")
+    (folder / "empty").mkdir()
+    prior = save_tiny_prior(folder / "prior.safetensors")
+    content = prior.read_bytes()
+    (folder / "truncated.safetensors").write_bytes(content[: len(content) // 2])
+    torch.save({"state_dict": {}}, folder / "whole.ckpt")
+    half = (folder / "whole.ckpt").read_bytes()
+    (folder / "truncated.ckpt").write_bytes(half[: len(half) // 2])
+    torch.save({"state_dict": Marker(folder / "executed")}, folder / "code.ckpt")
+    save_foreign(prior, folder / "foreign.safetensors")
+    y = rng.random((3, 16, 16)).astype(np.float32)
+    np.savez(folder / "grey.npz", y=y[:1])
+    torch.save({"y": torch.from_numpy(y)}, folder / "good.pt")
+    y[0, 0, 0] = np.nan
+    np.savez(folder / "nan.npz", y=y)
+    return folder
+
+
+def save_foreign(prior: Path, path: Path):
+    """Copy a prior under the name of another architecture."""
+    from safetensors import safe_open
+
+    with safe_open(prior, framework="pt") as file:
+        metadata = dict(file.metadata())
+    metadata["description"] = metadata["description"].replace("skip_unet", "transformer")
+    assert "transformer" in metadata["description"]
+    save_file(load_file(prior), path, metadata=metadata)
+
+
+# What is wrong -> arguments that replace those of a good call, and a part of the complaint.
+BAD = {
+    "missing file": (["input={}/none.png"], "none.png"),
+    "missing measurement": (["input=null", "measurement={}/none.pt"], "none.pt"),
+    "text renamed": (["input={}/text.png"], "text.png"),
+    "NaN in a measurement": (["input=null", "measurement={}/nan.npz"], "NaN"),
+    "wrong channel count": (["input=null", "measurement={}/grey.npz"], "channels"),
+    "empty folder": (["input={}/empty"], "no images"),
+    "both inputs": (["measurement={}/good.pt"], "either input="),
+    "no input": (["input=null"], "either input="),
+    "ckpt of another architecture": (["ckpt={}/foreign.safetensors"], "foreign.safetensors"),
+    "truncated safetensors": (["ckpt={}/truncated.safetensors"], "truncated"),
+    "truncated ckpt": (["ckpt={}/truncated.ckpt"], "truncated"),
+    "ckpt of something else": (["ckpt={}/whole.ckpt"], "no checkpoint of metadip"),
+    "ckpt with code": (["ckpt={}/code.ckpt"], "code"),
+    "unknown ckpt": (["ckpt=faces65"], "faces65"),
+    "unknown task": (["task=denoize"], "did you mean 'denoise'"),
+    "misspelt key": (["fit.stepz=5"], "did you mean 'fit.steps'"),
+    "misspelt argument": (["task.noise_sdt=0.1"], "did you mean 'task.noise_std'"),
+    "negative noise": (["task.noise_std=-0.1"], "task.noise_std=-0.1"),
+    "noise in 8-bit units": (["task.noise_std=25"], "25/255"),
+    "ratio above one": (["task=cs", "task.ratio=2", "task.noise_std=0"], "task.ratio=2"),
+    "matrix too large": (
+        ["task=cs", "task.noise_std=0", "task.operator=gaussian", "task.max_bytes=1000"],
+        "max_bytes",
+    ),
+    "output below a file": (["out={}/image.png/out"], "image.png/out"),
+    "negative steps": (["fit.steps=-1"], "fit.steps=-1"),
+    "steps in words": (["fit.steps=abc"], "fit.steps=abc"),
+    "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
+    "unknown precision": (["fit.precision=8"], "fit.precision=8"),
+    "neither true nor false": (["fit.stacked=perhaps"], "fit.stacked=perhaps"),
+    "no size": (["image_size=0"], "image_size=0"),
+    "seed in words": (["seed=abc"], "seed=abc"),
+    "no device": (["trainer.devices=0"], "trainer.devices=0"),
+    "window of nothing": (["callbacks=es_wmv", "callbacks.es_wmv.window=0"], "window"),
+}
+
+
+def good_call(files: Path, out: Path) -> list[str]:
+    return [*INFER, f"ckpt={files}/prior.safetensors", f"input={files}/image.png", f"out={out}"]
+
+
+def assert_one_line(error: str, part: str):
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert part in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_infer_refuses(case: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    changes, part = BAD[case]
+    out = tmp_path / "out"
+    arguments = replaced(good_call(files, out), [change.format(files) for change in changes])
+    before = sorted(files.rglob("*"))
+    assert config.main("infer", infer.run, arguments) == 2
+    printed = capsys.readouterr()
+    assert_one_line(printed.err, part)
+    assert printed.out == ""
+    assert not out.exists()
+    assert sorted(files.rglob("*")) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_infer_refuses_a_gpu_that_is_not_there(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = replaced(good_call(files, tmp_path / "out"), ["trainer.accelerator=gpu"])
+    assert config.main("infer", infer.run, arguments) == 2
+    assert_one_line(capsys.readouterr().err, "trainer.accelerator=gpu")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        (["ckpt=none.ckpt"], "none.ckpt"),
+        (["data=folder"], "data.root must be given"),
+        (["data=celeba", "data.root=none"], "data=sample"),
+        (["seed=abc"], "seed=abc"),
+        (["trainer.devices=0"], "trainer.devices=0"),
+        (["learner.inner_stepz=3"], "did you mean 'learner.inner_steps'"),
+        (["val_steps=[5,2]"], "val_steps"),
+        (["out={}/image.png/out"], "image.png/out"),
+    ],
+)
+def test_train_refuses(
+    changes: list[str],
+    part: str,
+    files: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    out = tmp_path / "out"
+    arguments = replaced([*TRAIN, f"out={out}"], [change.format(files) for change in changes])
+    assert config.main("train", train.run, arguments) == 2
+    assert_one_line(capsys.readouterr().err, part)
+    assert not out.exists()
+
+
+def test_results_of_an_earlier_run_stay(files: Path, tmp_path: Path):
+    (tmp_path / "metrics.json").write_text("old")
+    arguments = replaced(good_call(files, tmp_path), ["fit.steps=-1"])
+    assert config.main("infer", infer.run, arguments) == 2
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"metrics.json": "old"}
+
+
+def test_debug_shows_where_it_happened(files: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = replaced(good_call(files, files / "out"), ["fit.steps=-1", "debug=true"])
+    assert config.main("infer", infer.run, arguments) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1].startswith("error: fit.steps=-1")
+
+
+@pytest.mark.parametrize("case", ["text renamed", "no device"])
+def test_the_script_refuses(case: str, files: Path, tmp_path: Path):
+    changes, part = BAD[case]
+    out = tmp_path / "out"
+    arguments = replaced(good_call(files, out), [change.format(files) for change in changes])
+    result = run_script("infer.py", arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert_one_line(result.stderr, part)
+    assert not out.exists()

@@ -1,0 +1,211 @@
+"""Every preset is valid, composes with its script, binds to its constructor, and is explained."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from metadip import config
+from metadip.types import UserError
+from tests.tiny import REPO, save_tiny_prior
+
+CONF = REPO / "conf"
+ALL = sorted(CONF.rglob("*.yaml"))
+GROUP_FILES = [f for f in ALL if f.parent != CONF and f.parent.name not in ("experiment", "sweep")]
+SCRIPTS = ("train", "infer")
+NEEDED = {("data", "folder"): ["data.root=photos"]}  # what a choice asks the user for
+# Arguments that the program hands over, by constructor.
+PROGRAM_ARGUMENTS = {
+    "metadip.data.celeba_data": {"task", "seed"},
+    "metadip.data.folder_data": {"task", "seed"},
+    "metadip.data.natural_data": {"task", "seed"},
+    "metadip.data.sample_data": {"task", "seed"},
+    "metadip.meta.inner_optimizer": {"network"},
+}
+KEY = re.compile(r"^\s*(?:- )?(?P<key>[\w@/.]+(?: /?[\w.@/]+)?):(?P<value>[^#]*)(?P<comment>#.*)?$")
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(CONF).with_suffix("").as_posix()
+
+
+def groups_of(script: str) -> list[str]:
+    """Return the groups that a script's main file takes."""
+    defaults = OmegaConf.load(CONF / f"{script}.yaml").defaults
+    keys = [str(key) for item in defaults if item != "_self_" for key in item]
+    return [key.removeprefix("optional ") for key in keys]
+
+
+CHOICES = [
+    (script, group, file.stem)
+    for script in SCRIPTS
+    for group in groups_of(script)
+    for file in sorted((CONF / group.partition("@")[0]).glob("*.yaml"))
+]
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every mapping below ``tree`` that names a constructor."""
+    if isinstance(tree, dict):
+        if "_target_" in tree:
+            yield tree
+        for value in tree.values():
+            yield from nodes(value)
+
+
+def constructor_of(node: dict[str, Any]) -> Any:
+    module, _, name = node["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def read(file: Path) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("file", ALL, ids=name_of)
+def test_every_file_is_yaml_and_opens_with_a_comment(file: Path):
+    assert isinstance(read(file), dict)
+    assert file.read_text("utf-8").startswith("# ")
+
+
+def test_every_group_belongs_to_a_script():
+    used = {group.partition("@")[0] for script in SCRIPTS for group in groups_of(script)}
+    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {"sweep"}
+
+
+@pytest.mark.parametrize(("script", "group", "choice"), CHOICES)
+def test_every_choice_composes(script: str, group: str, choice: str):
+    if (script, group, choice) == ("infer", "optimizer", "momentum_sgd"):
+        with pytest.raises(UserError, match=r"learner\.inner_steps"):  # its steps are learned
+            config.compose(script, [f"{group}={choice}"])
+        return
+    cfg = config.compose(script, [f"{group}={choice}", *NEEDED.get((group, choice), [])])
+    assert cfg.choices[group] == choice
+
+
+@pytest.mark.parametrize("file", GROUP_FILES, ids=name_of)
+def test_keys_are_the_arguments_in_order(file: Path):
+    for node in nodes(read(file)):
+        keys = [key for key in node if key not in config.SPECIAL_KEYS and key != "defaults"]
+        parameters = inspect.signature(constructor_of(node)).parameters
+        needed = {name for name, p in parameters.items() if p.default is p.empty}
+        given = PROGRAM_ARGUMENTS.get(node["_target_"], set())
+        needed = {n for n in needed if parameters[n].kind not in (2, 4)} - given
+        assert set(keys) <= set(parameters) - given
+        assert needed <= set(keys)
+        if node["_target_"].startswith("metadip."):
+            assert keys == [name for name in parameters if name in keys]
+        assert [k for k in node if k != "defaults"][:2] == ["_target_", "_convert_"]
+        assert node["_convert_"] == "all"
+
+
+@pytest.mark.parametrize("file", [f for f in GROUP_FILES if f.parent.name != "prior"], ids=name_of)
+def test_a_default_in_python_equals_the_preset(file: Path):
+    for node in nodes(read(file)):
+        parameters = inspect.signature(constructor_of(node)).parameters
+        if node["_target_"].startswith("metadip."):
+            for key, value in node.items():
+                default = parameters[key].default if key in parameters else inspect.Parameter.empty
+                interpolated = isinstance(value, str) and value.startswith("${")
+                same = (list(default) if isinstance(default, tuple) else default) == value
+                assert default is inspect.Parameter.empty or interpolated or same, key
+
+
+@pytest.mark.parametrize(
+    "file", [*GROUP_FILES, *(CONF / f"{s}.yaml" for s in SCRIPTS)], ids=name_of
+)
+def test_every_key_is_explained(file: Path):
+    lines = file.read_text("utf-8").splitlines()
+    silent = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        found = KEY.match(line)
+        if found is None or line.lstrip().startswith("#"):
+            continue
+        section = not found["value"].strip()
+        if found["key"] in config.SPECIAL_KEYS or section or before.lstrip().startswith("#"):
+            continue
+        if not (found["comment"] or "").strip("# "):
+            silent.append(line.strip())
+    assert silent == []
+
+
+@pytest.mark.parametrize("choice", ["metadip", "dip"])
+def test_methods_and_callbacks_build(choice: str, tmp_path: Path):
+    prior = save_tiny_prior(tmp_path / "prior.safetensors")
+    cfg = config.compose("infer", [f"method={choice}", f"ckpt={prior}", "prior=skip_unet_small"])
+    assert config.build(cfg.method).steps == cfg.method.steps
+    assert cfg.choices.callbacks == {"metadip": "none", "dip": "dip"}[choice]
+
+
+def test_callbacks_chosen_by_the_user_win():
+    cfg = config.compose("infer", ["method=dip", "callbacks=es_wmv"])
+    assert "es_wmv" in cfg.callbacks
+    assert "ema" not in cfg.callbacks
+
+
+@pytest.mark.parametrize("choice", [f.stem for f in sorted((CONF / "callbacks").glob("*.yaml"))])
+def test_callbacks_build(choice: str):
+    from metadip.callbacks import FitCallback
+
+    cfg = config.compose("infer", [f"callbacks={choice}"])
+    hooks = [config.build(node) for node in cfg.callbacks.values()]
+    assert all(isinstance(hook, FitCallback) for hook in hooks)
+
+
+@pytest.mark.parametrize("choice", ["celeba", "folder", "natural", "sample"])
+def test_data_build(choice: str):
+    cfg = config.compose("train", [f"data={choice}", *NEEDED.get(("data", choice), [])])
+    data = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
+    assert data.loader.batch_size == cfg.data.loader.batch_size
+
+
+def test_the_rest_of_a_training_builds(tmp_path: Path):
+    cfg = config.compose("train", ["trainer.accelerator=cpu", f"out={tmp_path}"])
+    network = config.build(cfg.prior).network
+    optimizer = config.build(cfg.optimizer, network=network)
+    assert optimizer.log_lr.shape[0] == cfg.learner.inner_steps
+    assert config.build(cfg.outer).clip_norm == cfg.outer.clip_norm
+    assert config.build(cfg.objective).tv_weight == cfg.objective.tv_weight
+    trainer = config.build(cfg.trainer, logger=config.build(cfg.logger))
+    assert trainer.max_steps == cfg.trainer.max_steps
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("fit.stepz=3", "did you mean 'fit.steps'"),
+        ("task=denoize", "did you mean 'denoise'? (choices: cpr, cs, denoise)"),
+        ("+task.noise_sdt=0.1", "unknown setting 'task.noise_sdt', did you mean 'noise_std'"),
+        ("sed=1", "did you mean 'seed'"),
+    ],
+)
+def test_what_is_unknown_names_the_nearest(override: str, part: str):
+    with pytest.raises(UserError, match=re.escape(part)):
+        config.compose("infer", [override])
+
+
+def test_a_value_that_must_be_given_is_asked_for():
+    with pytest.raises(UserError, match=r"data\.root must be given"):
+        config.compose("train", ["data=folder"])
+
+
+def test_a_broken_interpolation_is_refused():
+    with pytest.raises(UserError, match=r"cannot resolve|nothing"):
+        config.compose("infer", ["image_size=${nothing}"])
+
+
+def test_a_constructor_that_does_not_exist_is_refused():
+    node = OmegaConf.create({"_target_": "metadip.callbacks.Nothing"})
+    with pytest.raises(UserError, match=r"callbacks\._target_=metadip\.callbacks\.Nothing cannot"):
+        config.check_keys(node, "callbacks")
+
+
+def test_a_value_that_a_constructor_refuses_is_named():
+    cfg = config.compose("infer", ["callbacks=dip", "callbacks.ema.decay=2"])
+    with pytest.raises(UserError, match=r"callbacks\.ema: decay must be in"):
+        config.build(cfg.callbacks.ema)

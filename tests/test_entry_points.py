@@ -1,0 +1,243 @@
+"""The scripts as a user calls them: train, resume, reconstruct, ask for help."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+import infer as infer_script
+import train as train_script
+from metadip import config
+from metadip.physics import Denoise, PhaseRetrieval, save_measurement
+from tests.tiny import INFER, REPO, TRAIN, replaced, run_script, save_tiny_prior
+
+HEAVY = ("lightning", "deepinv", "learn2learn", "kornia", "matplotlib", "wandb")
+PICTURES = {"reconstruction.png", "comparison.png", "curves.png", "curves.json"}
+RUN_FILES = {"metrics.json", "config.yaml", "environment.json", "entries"}
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_prior(tmp_path_factory.mktemp("prior") / "prior.safetensors")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of three small images of different sizes."""
+    folder = tmp_path_factory.mktemp("photos")
+    face = astronaut()[40:140, 180:280]
+    Image.fromarray(face[:80:4, ::4]).save(folder / "b.png")
+    Image.fromarray(face[:33, :41][::2, ::2]).save(folder / "a.jpg")
+    Image.fromarray(np.ascontiguousarray(face[::5, ::5])).save(folder / "c.png")
+    return folder
+
+
+def infer(*arguments: object) -> dict[str, Any]:
+    """Run infer.py in this process and return metrics.json."""
+    words = replaced(INFER, list(map(str, arguments)))
+    assert config.main("infer", infer_script.run, words) == 0
+    out = next(word.removeprefix("out=") for word in words if word.startswith("out="))
+    return read_metrics(Path(out))
+
+
+def read_metrics(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "metrics.json").read_text("utf-8"))
+    return content
+
+
+def results_of(metrics: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    return {e["name"]: (e["psnr_db"], e["ssim"]) for e in metrics["images"]}
+
+
+def weights_of(ckpt: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(ckpt, map_location="cpu", weights_only=True)["state_dict"]
+    return {name: tensor for name, tensor in state.items() if name.startswith("prior.")}
+
+
+def train(*arguments: object) -> None:
+    words = [*TRAIN, "trainer.enable_progress_bar=false", *map(str, arguments)]
+    assert config.main("train", train_script.run, words) == 0
+
+
+def test_train_then_infer(tmp_path: Path, photos: Path):
+    result = run_script("train.py", [*TRAIN, f"out={tmp_path / 'train'}"])
+    assert result.returncode == 0, result.stderr
+    made = {path.name for path in (tmp_path / "train").iterdir()}
+    assert made >= {"best.ckpt", "last.ckpt", "prior.safetensors", "metrics.csv", "config.yaml"}
+    out = tmp_path / "infer"
+    arguments = [f"ckpt={tmp_path / 'train' / 'last.ckpt'}", f"input={photos / 'b.png'}"]
+    result = run_script("infer.py", [*INFER, *arguments, f"out={out}"])
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    table = result.stdout.splitlines()
+    assert table[0].split("|")[1].strip() == "image"
+    assert table[-1] == f"results: {out}"
+    assert {path.name for path in out.iterdir()} == PICTURES | RUN_FILES
+    metrics = read_metrics(out)
+    assert list(metrics) == ["images", "mean", "method", "task", "ckpt", "seed"]
+    assert metrics["method"] == "metadip"
+    assert metrics["task"] == "denoise"
+    entry = metrics["images"][0]
+    assert entry["name"] == "b"
+    assert entry["steps"] == 2
+    assert entry["stop_step"] is None
+    assert entry["psnr_db"] == metrics["mean"]["psnr_db"]
+    environment = json.loads((out / "environment.json").read_text("utf-8"))
+    assert torch.__version__.startswith(environment["torch"])
+    assert "git_commit" in environment
+
+
+def test_resuming_gives_the_same_weights(tmp_path: Path):
+    train(f"out={tmp_path / 'whole'}")
+    straight = weights_of(tmp_path / "whole" / "last.ckpt")
+    # Both steps lie in the warm-up, which does not ask where training will end.
+    train(f"out={tmp_path / 'parts'}", "+trainer.max_epochs=1")
+    first = weights_of(tmp_path / "parts" / "last.ckpt")
+    train(f"out={tmp_path / 'parts'}", f"ckpt={tmp_path / 'parts' / 'last.ckpt'}")
+    resumed = weights_of(tmp_path / "parts" / "last.ckpt")
+    assert any(not torch.equal(first[name], straight[name]) for name in straight)
+    for name, tensor in straight.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
+
+
+def test_a_folder_of_different_sizes(
+    prior: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "entries").mkdir()
+    (tmp_path / "entries" / "stale.json").write_text('{"name": "stale"}')
+    metrics = infer(f"ckpt={prior}", f"input={photos}", f"out={tmp_path}")
+    assert [entry["name"] for entry in metrics["images"]] == ["a", "b", "c"]
+    psnrs = [entry["psnr_db"] for entry in metrics["images"]]
+    assert metrics["mean"]["psnr_db"] == pytest.approx(np.mean(psnrs))
+    for name in "abc":
+        assert {path.name for path in (tmp_path / name).iterdir()} == PICTURES
+    assert (tmp_path / "contact_sheet.png").is_file()
+    printed = capsys.readouterr().out
+    assert re.search(r"^\| mean +\| +\d+\.\d\d \|", printed, re.MULTILINE)
+    for name, size in {"a": (21, 17), "b": (25, 20)}.items():
+        with Image.open(tmp_path / name / "reconstruction.png") as picture:
+            assert picture.size == size
+
+
+def test_image_size_crops_and_resizes(prior: Path, photos: Path, tmp_path: Path):
+    infer(f"ckpt={prior}", f"input={photos}", f"out={tmp_path}", "image_size=16")
+    with Image.open(tmp_path / "a" / "reconstruction.png") as picture:
+        assert picture.size == (16, 16)
+
+
+def test_the_same_seed_gives_the_same_result(prior: Path, photos: Path, tmp_path: Path):
+    arguments = [f"ckpt={prior}", f"input={photos / 'b.png'}", f"out={tmp_path}"]
+    first, again = infer(*arguments), infer(*arguments)
+    assert results_of(first) == results_of(again)
+    other = infer(*arguments, "seed=1")
+    assert results_of(first) != results_of(other)
+
+
+@pytest.mark.parametrize("task", ["cs", "cpr"])
+@pytest.mark.parametrize("method", ["metadip", "dip"])
+def test_every_method_serves_every_task(
+    task: str, method: str, prior: Path, photos: Path, tmp_path: Path
+):
+    arguments = [f"task={task}", "task.noise_std=0", f"method={method}", f"ckpt={prior}"]
+    small = [
+        "prior=skip_unet_small",
+        "prior.network.channels=[8]",
+        "prior.network.skip_channels=[4]",
+    ]
+    metrics = infer(*arguments, *small, f"input={photos / 'b.png'}", f"out={tmp_path}")
+    assert metrics["task"] == task
+    assert metrics["method"] == method
+    assert metrics["ckpt"] == (str(prior) if method == "metadip" else None)
+    assert metrics["images"][0]["psnr_db"] > 0
+
+
+def test_steps_default_to_the_methods_own(prior: Path, photos: Path, tmp_path: Path):
+    arguments = [f"ckpt={prior}", f"input={photos / 'b.png'}", f"out={tmp_path}"]
+    metrics = infer(*arguments, "fit.steps=null", "method.steps=3")
+    assert metrics["images"][0]["steps"] == 3
+
+
+def test_a_stopping_rule_stops(prior: Path, photos: Path, tmp_path: Path):
+    rule = ["callbacks=es_wmv", "callbacks.es_wmv.window=2", "callbacks.es_wmv.patience=1"]
+    arguments = [f"ckpt={prior}", f"input={photos / 'b.png'}", f"out={tmp_path}"]
+    entry = infer(*arguments, *rule, "fit.steps=40", "callbacks.jitter.std=0.5")["images"][0]
+    assert entry["stop_step"] == entry["steps"] < 40
+    assert "variance" in entry["stop_reason"]
+
+
+def test_the_quality_is_that_of_the_averaged_output(prior: Path, photos: Path, tmp_path: Path):
+    arguments = [f"ckpt={prior}", f"input={photos / 'b.png'}", f"out={tmp_path}", "callbacks=dip"]
+    entry = infer(*arguments)["images"][0]
+    curves = json.loads((tmp_path / "curves.json").read_text("utf-8"))
+    assert entry["psnr_db"] == pytest.approx(curves["psnr_db"][-1], abs=1e-4)
+    assert curves["psnr_db"][-1] != curves["psnr_raw_db"][-1]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npz", ".png"])
+def test_a_measurement_instead_of_an_image(suffix: str, prior: Path, photos: Path, tmp_path: Path):
+    x = torch.from_numpy(np.array(Image.open(photos / "c.png"))).permute(2, 0, 1)[None] / 255
+    problem = Denoise(0.1, clip=False).measure(x, seed=3)
+    file = tmp_path / f"y{suffix}"
+    if suffix == ".png":
+        pixels = problem.y[0].clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(file)
+    else:
+        save_measurement(file, problem)
+    metrics = infer(f"ckpt={prior}", f"measurement={file}", f"out={tmp_path / 'out'}")
+    entry = metrics["images"][0]
+    assert entry["name"] == "y"
+    assert (entry["psnr_db"] is None) == (suffix == ".png")
+    assert (metrics["mean"]["ssim"] is None) == (suffix == ".png")
+
+
+def test_a_measurement_of_magnitudes(prior: Path, tmp_path: Path):
+    task = PhaseRetrieval(1.0, noise_std=0.0, operator="structured", max_bytes=2**20)
+    x = torch.rand((1, 3, 16, 12), generator=torch.Generator().manual_seed(0))
+    save_measurement(tmp_path / "y.pt", task.measure(x, seed=5))
+    arguments = [f"ckpt={prior}", f"measurement={tmp_path / 'y.pt'}", f"out={tmp_path / 'out'}"]
+    metrics = infer("task=cpr", "task.noise_std=0", *arguments)
+    assert metrics["images"][0]["psnr_db"] > 0
+
+
+@pytest.mark.slow  # two more processes that import everything
+def test_two_processes_give_what_one_gives(prior: Path, photos: Path, tmp_path: Path):
+    arguments = [*INFER, f"ckpt={prior}", f"input={photos}"]
+    result = run_script("infer.py", [*arguments, f"out={tmp_path / 'two'}", "trainer.devices=2"])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("results: ") == 1
+    two = read_metrics(tmp_path / "two")
+    one = infer(f"ckpt={prior}", f"input={photos}", f"out={tmp_path / 'one'}")
+    assert [entry["name"] for entry in two["images"]] == ["a", "b", "c"]
+    for name, values in results_of(one).items():
+        assert results_of(two)[name] == pytest.approx(values, abs=1e-4)
+
+
+@pytest.mark.parametrize("script", ["train.py", "infer.py"])
+def test_help_lists_choices_and_settings(script: str):
+    result = run_script(script, ["--help"])
+    assert result.returncode == 0
+    assert "task=cpr|cs|denoise" in result.stdout
+    assert re.search(r"^seed: 0 +# ", result.stdout, re.MULTILINE)
+    assert result.stderr == ""
+
+
+def test_help_is_quick():
+    """The heavy libraries stay unimported until something is to be computed."""
+    code = "import sys; from metadip.config import main; main('infer', print, ['--help'])"
+    code += f"; print('imported:', *[name for name in {HEAVY!r} if name in sys.modules])"
+    from subprocess import run
+
+    result = run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
+    assert result.stdout.splitlines()[-1].split() == ["imported:"]
+
+
+@pytest.mark.parametrize("script", ["train.py", "infer.py"])
+def test_scripts_are_thin(script: str):
+    assert len((REPO / script).read_text("utf-8").splitlines()) <= 40

@@ -1,0 +1,60 @@
+"""A training and a prior small enough for tests, and how the scripts are called."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from metadip import config
+from metadip.checkpoint import save_prior
+
+REPO = Path(__file__).resolve().parents[1]
+COMMON = ["trainer.accelerator=cpu", "threads=1"]
+TRAIN = [
+    "data=sample",
+    "image_size=32",
+    "prior.network.channels=[8,8]",
+    "prior.network.skip_channels=[4,4]",
+    "learner.inner_steps=2",
+    "learner.multi_step_from=1",
+    "val_steps=[0,2]",
+    "data.loader.epoch_size=2",
+    "data.loader.val_size=1",
+    "trainer.max_steps=2",
+    *COMMON,
+]
+INFER = ["task=denoise", "task.noise_std=0.098", "fit.steps=2", "seed=0", *COMMON]
+
+
+def save_tiny_prior(path: Path) -> Path:
+    """Save the prior of ``TRAIN`` before its first step, in the released form."""
+    cfg = config.compose("train", TRAIN)
+    prior, objective = config.build(cfg.prior), config.build(cfg.objective)
+    optimizer = config.build(cfg.optimizer, network=prior.network)
+    description = {
+        "network": prior.network.description,
+        "latent": prior.latent.description,
+        "optimizer": optimizer.description,
+        "objective": objective.description,
+    }
+    parts = nn.ModuleDict({"prior": prior, "inner_optimizer": optimizer})
+    save_prior(path, parts.state_dict(), description)
+    return path
+
+
+def replaced(arguments: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """Return the arguments with those of the same names replaced."""
+    keys = {change.partition("=")[0] for change in changes}
+    return [a for a in arguments if a.partition("=")[0] not in keys] + list(changes)
+
+
+def run_script(
+    name: str, arguments: Sequence[object], env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python NAME ARGUMENTS`` as a user would, with one thread."""
+    command = [sys.executable, str(REPO / name), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPO)
