@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
+    import torch
     from deepinv.physics import Physics
+    from torch import Tensor
 
 
 class UserError(Exception):
@@ -125,9 +124,7 @@ class FitState:
         """Store one value per active image (A,) in curve ``name`` at the present step."""
         if name not in self.curves:
             shape = (len(self.problems), self.n_steps + 1)
-            self.curves[name] = torch.full(
-                shape, torch.nan, device=values.device, dtype=values.dtype
-            )
+            self.curves[name] = values.new_full(shape, float("nan"))
         self.curves[name][self.active, self.step] = values
 
     def stop(self, finished: Tensor, reason: str) -> None:
