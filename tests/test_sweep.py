@@ -4,13 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from metadip import config
 from tests.tiny import REPO, TRAIN, replaced, run_script
 
 SWEEPS = sorted((REPO / "conf" / "sweep").glob("*.yaml"))
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "WANDB_BASE_URL"), "http://127.0.0.1:9")
+
+
+def read_sweep(file: Path) -> dict[str, Any]:
+    """Read a sweep as W&B does: ``${env}`` is W&B's word, no interpolation."""
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def value_of(parameter: dict[str, Any]) -> object:
@@ -37,7 +44,7 @@ def expand(sweep: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_every_value_is_a_setting_of_train(file: Path):
-    sweep = yaml.safe_load(file.read_text("utf-8"))
+    sweep = read_sweep(file)
     env, interpreter, script, *arguments = expand(sweep)
     assert (env, interpreter, script) == ("/usr/bin/env", "python", "train.py")
     cfg = config.compose("train", arguments)
@@ -49,7 +56,7 @@ def test_every_value_is_a_setting_of_train(file: Path):
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_the_metric_is_one_that_training_logs(file: Path):
-    metric = yaml.safe_load(file.read_text("utf-8"))["metric"]
+    metric = read_sweep(file)["metric"]
     module = (REPO / "src" / "metadip" / "meta" / "meta_module.py").read_text("utf-8")
     assert f'self.log("{metric["name"]}"' in module
     assert metric["goal"] == "maximize"
@@ -59,7 +66,7 @@ def test_the_metric_is_one_that_training_logs(file: Path):
 def test_a_run_of_a_sweep_trains_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    sweep = yaml.safe_load((REPO / "conf" / "sweep" / "inner_lr.yaml").read_text("utf-8"))
+    sweep = read_sweep(REPO / "conf" / "sweep" / "inner_lr.yaml")
     out = tmp_path / "out"
     arguments = [*replaced(expand(sweep)[3:], TRAIN), f"out={out}"]
     result = run_script("train.py", arguments, env={**NO_NETWORK, "HOME": str(tmp_path)})

@@ -1,12 +1,11 @@
 import copy
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
-import yaml
 from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 
 from metadip.callbacks import (
     BestIterate,
@@ -215,9 +214,8 @@ def test_bad_arguments(make, message: str):
 
 @pytest.mark.parametrize("name", ["none", "dip", "es_wmv", "es_emv"])
 def test_presets_build_hooks_that_run(name: str, repo: Path):
-    nodes: dict[str, dict[str, Any]] = yaml.safe_load(
-        (repo / "conf" / "callbacks" / f"{name}.yaml").read_text()
-    )
+    nodes = OmegaConf.load(repo / "conf" / "callbacks" / f"{name}.yaml")
+    assert isinstance(nodes, DictConfig)
     hooks = []
     for node in nodes.values():
         arguments = {key: value for key, value in node.items() if not key.startswith("_")}
