@@ -23,6 +23,14 @@ from omegaconf.errors import OmegaConfBaseException
 from metadip.types import UserError
 
 Config = DictConfig  # what the rest of the package calls a composed configuration
+# Whole-number settings of the scripts: the lowest value, and whether null may stand instead.
+WHOLE_NUMBERS = {
+    "seed": (0, False),
+    "image_size": (1, True),
+    "threads": (1, True),
+    "fit.steps": (0, True),
+    "fit.batch_size": (1, False),
+}
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
 
 
@@ -139,6 +147,32 @@ def check_keys(node: DictConfig, path: str = "") -> None:
     for key in map(str, node):
         if key not in parameters and key not in SPECIAL_KEYS:
             raise UserError(f"unknown setting '{path}.{key}'{nearest(key, list(parameters))}")
+
+
+def check_settings(cfg: Config) -> None:
+    """Refuse values of the script's own settings that no constructor would look at.
+
+    Raises:
+        UserError: one of ``WHOLE_NUMBERS`` is none, or a switch is neither true nor false.
+    """
+    settings = plain(cfg)
+    settings |= {f"fit.{key}": value for key, value in settings.get("fit", {}).items()}
+    for key, (lowest, optional) in WHOLE_NUMBERS.items():
+        if key in settings and not (optional and settings[key] is None):
+            check_whole(key, settings[key], lowest)
+    for key, known in {"progress": 2, "debug": 2, "fit.stacked": 3}.items():
+        if key in settings and settings[key] not in (True, False, None)[:known]:
+            raise UserError(f"{key}={settings[key]} must be true or false")
+
+
+def check_whole(key: str, value: Any, lowest: int) -> None:
+    """Refuse what is no whole number, or below the lowest.
+
+    Raises:
+        UserError: it is so.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise UserError(f"{key}={value} must be a whole number of at least {lowest}")
 
 
 def build(node: DictConfig, **extra: Any) -> Any:

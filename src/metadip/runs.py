@@ -20,17 +20,11 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from torch.utils.data import DataLoader
 
+    from metadip.data import ImageDataModule, ImageFolder
+    from metadip.meta import MetaModule
     from metadip.methods import FitReconstructor
 
 SHEET_IMAGES = 100  # at most this many on a contact sheet
-# Whole-number settings of the scripts: the lowest value, and whether null may stand instead.
-WHOLE_NUMBERS = {
-    "seed": (0, False),
-    "image_size": (1, True),
-    "threads": (1, True),
-    "fit.steps": (0, True),
-    "fit.batch_size": (1, False),
-}
 
 
 def load(
@@ -73,26 +67,14 @@ def train(cfg: config.Config) -> Path:
     )
 
     from metadip.checkpoint import save_prior
-    from metadip.meta import MetaModule, ValidationPicture
-    from metadip.priors import draw_weights
+    from metadip.meta import ValidationPicture
     from metadip.report import keep_log, prepare_folder, save_provenance
 
-    _check_settings(cfg)
+    config.check_settings(cfg)
     _prepare_process(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
         raise UserError(f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume")
-    data = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
-    data.val_task = config.build(cfg.val_task)
-    data.prepare_data()
-    data.setup("fit")
-    prior = config.build(cfg.prior)
-    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
-    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
-    optimizer = config.build(cfg.optimizer, network=prior.network)
-    try:
-        module = MetaModule(prior, optimizer=optimizer, val_steps=cfg.val_steps, **parts)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"val_steps: {error}") from error
+    data, module = _training_data(cfg), _meta_module(cfg)
     out = Path(cfg.out)
     keep_log(out)
     best = ModelCheckpoint(
@@ -120,13 +102,37 @@ def train(cfg: config.Config) -> Path:
     return released
 
 
+def _meta_module(cfg: config.Config) -> MetaModule:
+    """Build what is trained, with weights drawn from the seed."""
+    from metadip.meta import MetaModule
+    from metadip.priors import draw_weights
+
+    prior = config.build(cfg.prior)
+    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
+    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
+    optimizer = config.build(cfg.optimizer, network=prior.network)
+    try:
+        return MetaModule(prior, optimizer=optimizer, val_steps=cfg.val_steps, **parts)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"val_steps: {error}") from error
+
+
+def _training_data(cfg: config.Config) -> ImageDataModule:
+    """Build the tasks to learn from; bad data is found here, before the run folder is made."""
+    data: ImageDataModule = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
+    data.val_task = config.build(cfg.val_task)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
 def infer(cfg: config.Config) -> dict[str, Any]:
     """Reconstruct an image, a folder, or a real measurement; return what ``metrics.json`` holds."""
     from metadip.callbacks import FitProgress, OraclePSNR
     from metadip.methods import FitModule
     from metadip.report import ResultWriter, forget_results, prepare_folder, save_provenance
 
-    _check_settings(cfg)
+    config.check_settings(cfg)
     _prepare_process(cfg)
     method, out = build_method(cfg), Path(cfg.out)
     problems, names = _problems(cfg, method)
@@ -155,7 +161,7 @@ def build_method(cfg: config.Config) -> FitReconstructor:
     method: FitReconstructor = config.build(cfg.method)
     if cfg.fit.steps is not None:
         method.steps = cfg.fit.steps
-    _check_whole("method.steps", method.steps, 0)
+    config.check_whole("method.steps", method.steps, 0)
     method.stacked, method.precision = cfg.fit.stacked, precision
     method.callbacks = [config.build(node) for node in cfg.callbacks.values()]
     return method
@@ -215,13 +221,17 @@ def _problems(cfg: config.Config, method: FitReconstructor) -> tuple[DataLoader[
         flip=False,
         seed=cfg.seed,
     )
-    # An unreadable file or an operator too large is refused here, before hours of work on others.
-    largest = max((images[index].x for index in range(len(images))), key=Tensor.numel)
-    if getattr(task, "operator", None) == "gaussian":
-        task.measure(largest[None], seed=cfg.seed)
+    _check_images(images, task)
     loader = LoaderSettings(1, cfg.fit.batch_size, None, None, None, 0)
     data = ImageDataModule(None, val=None, test=images, task=task, loader=loader, seed=cfg.seed)
     return data, images.names  # type: ignore[return-value]
+
+
+def _check_images(images: ImageFolder, task: Any) -> None:
+    """Refuse an unreadable file or too large an operator now, before hours of work on others."""
+    largest = max((images[index].x for index in range(len(images))), key=Tensor.numel)
+    if getattr(task, "operator", None) == "gaussian":
+        task.measure(largest[None], seed=0)
 
 
 def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) -> dict[str, Any]:
@@ -266,24 +276,3 @@ def _prepare_process(cfg: config.Config) -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")
-
-
-def _check_settings(cfg: config.Config) -> None:
-    """Refuse values of the script's own settings that no constructor would look at.
-
-    Raises:
-        UserError: one of ``WHOLE_NUMBERS`` is none, or a switch is neither true nor false.
-    """
-    settings = config.plain(cfg)
-    settings |= {f"fit.{key}": value for key, value in settings.get("fit", {}).items()}
-    for key, (lowest, optional) in WHOLE_NUMBERS.items():
-        if key in settings and not (optional and settings[key] is None):
-            _check_whole(key, settings[key], lowest)
-    for key, known in {"progress": 2, "debug": 2, "fit.stacked": 3}.items():
-        if key in settings and settings[key] not in (True, False, None)[:known]:
-            raise UserError(f"{key}={settings[key]} must be true or false")
-
-
-def _check_whole(key: str, value: Any, lowest: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-        raise UserError(f"{key}={value} must be a whole number of at least {lowest}")
