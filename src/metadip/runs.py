@@ -66,7 +66,6 @@ def train(cfg: config.Config) -> Path:
         OnExceptionCheckpoint,
     )
 
-    from metadip.checkpoint import save_prior
     from metadip.meta import ValidationPicture
     from metadip.report import keep_log, prepare_folder, save_provenance
 
@@ -94,12 +93,17 @@ def train(cfg: config.Config) -> Path:
     trainer.fit(module, data, ckpt_path=cfg.ckpt, weights_only=True)
     released = out / "prior.safetensors"
     if trainer.is_global_zero:
-        content = torch.load(
-            best.best_model_path or out / "last.ckpt", map_location="cpu", weights_only=True
-        )
-        save_prior(released, content["state_dict"], content["metadip"])
+        _release(released, best.best_model_path or out / "last.ckpt")
         print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
     return released
+
+
+def _release(path: Path, checkpoint: str | Path) -> None:
+    """Write the released form of a checkpoint."""
+    from metadip.checkpoint import save_prior
+
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    save_prior(path, content["state_dict"], content["metadip"])
 
 
 def _meta_module(cfg: config.Config) -> MetaModule:
