@@ -71,6 +71,7 @@ def test_train_then_infer(tmp_path: Path, photos: Path):
     assert result.returncode == 0, result.stderr
     made = {path.name for path in (tmp_path / "train").iterdir()}
     assert made >= {"best.ckpt", "last.ckpt", "prior.safetensors", "metrics.csv", "config.yaml"}
+    assert list((tmp_path / "train" / "validation").glob("step_*.png"))
     out = tmp_path / "infer"
     arguments = [f"ckpt={tmp_path / 'train' / 'last.ckpt'}", f"input={photos / 'b.png'}"]
     result = run_script("infer.py", [*INFER, *arguments, f"out={out}"])
