@@ -96,6 +96,19 @@ class MomentumSGD(nn.Module):
         """Return the step sizes to ``lr_bounds``; meta-training calls it after every outer step."""
         self.log_lr.clamp_(*(math.log(bound) for bound in self.lr_bounds))
 
+    @torch.no_grad()
+    def adopt(self, other: MomentumSGD) -> None:
+        """Take over another rule's momentum and step sizes, where this one has steps or tensors.
+
+        Steps past the other's last one follow its own rule; a step size per tensor becomes one per
+        step by its geometric mean.
+        """
+        self.momentum_logit.copy_(other.momentum_logit)
+        for k in range(self.n_steps):
+            log_lr = other.step_sizes(k).log()
+            self.log_lr[k] = log_lr.mean() if self.log_lr.shape[1] == 1 else log_lr
+        self.clamp_()
+
     def step_sizes(self, step: int) -> Tensor:
         """Return alpha_k, (n_tensors,) or (1,)."""
         k = min(step, self.n_steps - 1)

@@ -1,133 +1,26 @@
-"""Composition root: build the chain from data to report out of a configuration, and run it."""
+"""Reconstruct images or measurements as configured."""
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from metadip import config
+from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
     from torch.utils.data import DataLoader
 
-    from metadip.data import ImageDataModule, ImageFolder
-    from metadip.meta import MetaModule
+    from metadip.data import ImageFolder
     from metadip.methods import FitReconstructor
 
 SHEET_IMAGES = 100  # at most this many on a contact sheet
-
-
-def load(
-    ckpt: str, *, steps: int = 50, beyond: str | None = None, seed: int = 0
-) -> FitReconstructor:
-    """Load a meta-learned prior as a deepinv ``Reconstructor``.
-
-    Then ``metadip.load("faces64")(y, physics)`` is the reconstruction.
-
-    Args:
-        ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of meta-training.
-        steps: weight updates per image.
-        beyond: step sizes past the learned ones, "hold" or "decay"; None keeps the prior's own
-            rule.
-        seed: starts the random streams of the fits.
-    Raises:
-        UserError: see ``metadip.checkpoint.load_prior``.
-    """
-    from metadip.checkpoint import load_prior
-    from metadip.methods import FitReconstructor
-
-    learned = load_prior(ckpt)
-    if beyond is not None:
-        learned.optimizer.beyond = beyond
-    return FitReconstructor(
-        learned.prior,
-        objective=learned.objective,
-        optimizer=learned.optimizer,
-        steps=steps,
-        seed=seed,
-    )
-
-
-def train(cfg: config.Config) -> Path:
-    """Meta-train a prior; return the file of the best one."""
-    from lightning.pytorch.callbacks import (
-        LearningRateMonitor,
-        ModelCheckpoint,
-        OnExceptionCheckpoint,
-    )
-
-    from metadip.meta import ValidationPicture
-    from metadip.report import keep_log, prepare_folder, save_provenance
-
-    config.check_settings(cfg)
-    _prepare_process(cfg)
-    if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
-        raise UserError(f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume")
-    data, module = _training_data(cfg), _meta_module(cfg)
-    out = Path(cfg.out)
-    keep_log(out)
-    best = ModelCheckpoint(
-        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
-    )
-    callbacks = [
-        best,
-        ModelCheckpoint(out, filename="last", enable_version_counter=False),
-        OnExceptionCheckpoint(out, "interrupted"),
-        LearningRateMonitor("step"),
-        ValidationPicture(out),
-    ]
-    trainer = _trainer(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
-    prepare_folder(out)
-    if trainer.is_global_zero:
-        save_provenance(out, config_yaml=config.to_yaml(cfg))
-    trainer.fit(module, data, ckpt_path=cfg.ckpt, weights_only=True)
-    released = out / "prior.safetensors"
-    if trainer.is_global_zero:
-        _release(released, best.best_model_path or out / "last.ckpt")
-        print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
-    return released
-
-
-def _release(path: Path, checkpoint: str | Path) -> None:
-    """Write the released form of a checkpoint."""
-    from metadip.checkpoint import save_prior
-
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    save_prior(path, content["state_dict"], content["metadip"])
-
-
-def _meta_module(cfg: config.Config) -> MetaModule:
-    """Build what is trained, with weights drawn from the seed."""
-    from metadip.meta import MetaModule
-    from metadip.priors import draw_weights
-
-    prior = config.build(cfg.prior)
-    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
-    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
-    optimizer = config.build(cfg.optimizer, network=prior.network)
-    try:
-        return MetaModule(prior, optimizer=optimizer, val_steps=cfg.val_steps, **parts)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"val_steps: {error}") from error
-
-
-def _training_data(cfg: config.Config) -> ImageDataModule:
-    """Build the tasks to learn from; bad data is found here, before the run folder is made."""
-    data: ImageDataModule = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
-    data.val_task = config.build(cfg.val_task)
-    data.prepare_data()
-    data.setup("fit")
-    return data
 
 
 def infer(cfg: config.Config) -> dict[str, Any]:
@@ -137,10 +30,10 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     from metadip.report import ResultWriter, forget_results, prepare_folder, save_provenance
 
     config.check_settings(cfg)
-    _prepare_process(cfg)
+    prepare_process(cfg)
     method, out = build_method(cfg), Path(cfg.out)
     problems, names = _problems(cfg, method)
-    trainer = _trainer(cfg, callbacks=[OraclePSNR(), ResultWriter(out, single=len(names) == 1)])
+    trainer = trainer_of(cfg, callbacks=[OraclePSNR(), ResultWriter(out, single=len(names) == 1)])
     if trainer.is_global_zero:
         prepare_folder(out)
         save_provenance(out, config_yaml=config.to_yaml(cfg))
@@ -169,24 +62,6 @@ def build_method(cfg: config.Config) -> FitReconstructor:
     method.stacked, method.precision = cfg.fit.stacked, precision
     method.callbacks = [config.build(node) for node in cfg.callbacks.values()]
     return method
-
-
-def _trainer(cfg: config.Config, **extra: Any) -> Trainer:
-    """Build Lightning's trainer.
-
-    Raises:
-        UserError: devices or another setting that Lightning refuses on this machine.
-    """
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    try:
-        trainer: Trainer = config.build(cfg.trainer, **extra)
-    except MisconfigurationException as error:
-        asked = (
-            f"trainer.devices={cfg.trainer.devices} trainer.accelerator={cfg.trainer.accelerator}"
-        )
-        raise UserError(f"{asked}: {' '.join(str(error).split())}") from error
-    return trainer
 
 
 def _problems(cfg: config.Config, method: FitReconstructor) -> tuple[DataLoader[Any], list[str]]:
@@ -271,12 +146,3 @@ def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) ->
         contact_sheet(out / "contact_sheet.png", pictures, shown)
     print(f"{results_table(metrics)}\nresults: {out}")
     return metrics
-
-
-def _prepare_process(cfg: config.Config) -> None:
-    """Set threads and quieten the libraries."""
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\.")

@@ -1,0 +1,108 @@
+"""Meta-train a prior as configured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from metadip import config
+from metadip.runs.process import prepare_process, trainer_of
+from metadip.types import UserError
+
+if TYPE_CHECKING:
+    from metadip.data import ImageDataModule
+    from metadip.fitting import MomentumSGD
+    from metadip.meta import MetaModule
+    from metadip.priors import Prior
+
+
+def train(cfg: config.Config) -> Path:
+    """Meta-train a prior; return the file of the best one."""
+    from lightning.pytorch.callbacks import (
+        LearningRateMonitor,
+        ModelCheckpoint,
+        OnExceptionCheckpoint,
+    )
+
+    from metadip.meta import ValidationPicture
+    from metadip.report import keep_log, prepare_folder, save_provenance
+
+    config.check_settings(cfg)
+    prepare_process(cfg)
+    if cfg.ckpt is not None and cfg.start is not None:
+        raise UserError("give ckpt= to resume a run, or start= to begin a new one at a prior")
+    if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
+        raise UserError(f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume")
+    data, module = _training_data(cfg), _meta_module(cfg)
+    out = Path(cfg.out)
+    keep_log(out)
+    best = ModelCheckpoint(
+        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
+    )
+    callbacks = [
+        best,
+        ModelCheckpoint(out, filename="last", enable_version_counter=False),
+        OnExceptionCheckpoint(out, "interrupted"),
+        LearningRateMonitor("step"),
+        ValidationPicture(out),
+    ]
+    trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
+    prepare_folder(out)
+    if trainer.is_global_zero:
+        save_provenance(out, config_yaml=config.to_yaml(cfg))
+    trainer.fit(module, data, ckpt_path=cfg.ckpt, weights_only=True)
+    released = out / "prior.safetensors"
+    if trainer.is_global_zero:
+        _release(released, best.best_model_path or out / "last.ckpt")
+        print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
+    return released
+
+
+def _release(path: Path, checkpoint: str | Path) -> None:
+    """Write the released form of a checkpoint."""
+    from metadip.checkpoint import save_prior
+
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    save_prior(path, content["state_dict"], content["metadip"])
+
+
+def _meta_module(cfg: config.Config) -> MetaModule:
+    """Build what is trained, with weights drawn from the seed."""
+    from metadip.meta import MetaModule
+    from metadip.priors import draw_weights
+
+    prior = config.build(cfg.prior)
+    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
+    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
+    optimizer = config.build(cfg.optimizer, network=prior.network)
+    if cfg.start is not None:
+        _begin_at(str(cfg.start), prior, optimizer)
+    try:
+        return MetaModule(prior, optimizer=optimizer, val_steps=cfg.val_steps, **parts)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"val_steps: {error}") from error
+
+
+def _begin_at(start: str, prior: Prior, optimizer: MomentumSGD) -> None:
+    """Take weights, latent, step sizes and momentum over from a prior that was learned before."""
+    from metadip.checkpoint import load_prior
+
+    learned = load_prior(start)
+    for part in ("network", "latent"):
+        old, new = (getattr(p, part).description for p in (learned.prior, prior))
+        if old != new:
+            changed = ", ".join(key for key in new if old.get(key) != new[key])
+            raise UserError(f"start={start} has another {part} than prior=...: set its {changed}")
+    prior.load_state_dict(learned.prior.state_dict())
+    optimizer.adopt(learned.optimizer)
+
+
+def _training_data(cfg: config.Config) -> ImageDataModule:
+    """Build the tasks to learn from; bad data is found here, before the run folder is made."""
+    data: ImageDataModule = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
+    data.val_task = config.build(cfg.val_task)
+    data.prepare_data()
+    data.setup("fit")
+    return data
