@@ -70,12 +70,82 @@ def test_each_step_has_its_own_size():
     torch.testing.assert_close(torch.cat([a, b]).detach(), -(velocity @ alpha))
 
 
-@pytest.mark.parametrize(("beyond", "factors"), [("hold", (1, 1)), ("decay", (3 / 4, 3 / 9))])
-def test_beyond_the_last_learned_step(beyond: str, factors: tuple[float, float]):
+@pytest.mark.parametrize(
+    ("beyond", "expected"),
+    [("hold", (0.3, 0.3)), ("average", (0.2, 0.2)), ("decay", (0.3 * 3 / 4, 0.3 * 3 / 9))],
+)
+def test_beyond_the_last_learned_step(beyond: str, expected: tuple[float, float]):
     rule = MomentumSGD(**MOMENTUM, beyond=beyond)
     rule.log_lr.data = torch.tensor([[0.1], [0.2], [0.3]]).log()
     sizes = [rule.step_sizes(step).item() for step in (0, 1, 2, 3, 8)]
-    assert sizes == pytest.approx([0.1, 0.2, 0.3, 0.3 * factors[0], 0.3 * factors[1]])
+    assert sizes == pytest.approx([0.1, 0.2, 0.3, *expected])
+
+
+def test_the_average_is_that_of_the_last_five_steps():
+    rule = MomentumSGD(lr=0.5, momentum=0.5, n_steps=7, beyond="average")
+    rule.log_lr.data[-5:] = torch.tensor([[0.1], [0.2], [0.3], [0.4], [0.6]]).log()
+    assert rule.step_sizes(7).item() == pytest.approx(0.32)
+
+
+def handover(**changes: Any) -> MomentumSGD:
+    return MomentumSGD(**{**MOMENTUM, "beyond": "adam", "adam_lr": 0.05, **changes}).double()
+
+
+def test_handover_blends_into_adam():
+    """By hand: K = 3 steps of momentum, a mixture up to step 6, Adam with a falling size after."""
+    grads = [draws(i) for i in range(1, 10)]
+    result = run(handover(), draws(0), list(grads))
+    for i, theta in enumerate(draws(0)):
+        velocity, squares = torch.zeros_like(theta), []
+        for k in range(9):
+            g = grads[k][i]
+            velocity = 0.5 * velocity + g
+            share = min(max((k + 1 - 3) / 3, 0.0), 1.0)
+            theta = theta - (1 - share) * 0.1 * velocity
+            if k >= 3:
+                squares.append(g.square())
+                weights = [0.99 ** (k - 3 - j) for j in range(len(squares))]
+                s_hat = sum(w * s for w, s in zip(weights, squares, strict=True)) / sum(weights)
+                lr = 0.05 * (3 / (k + 1)) ** 2
+                theta = theta - share * lr * 0.5 * velocity / s_hat.sqrt()
+        torch.testing.assert_close(result[i].detach(), theta, rtol=1e-6, atol=1e-7)
+
+
+def test_handover_changes_nothing_up_to_the_last_learned_step():
+    grads = [draws(i) for i in range(1, 5)]
+    ours, held = (
+        run(rule, draws(0), list(grads[:3])) for rule in (handover(), handover(beyond="hold"))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours, held, strict=True))
+    later = run(handover(), draws(0), list(grads))
+    assert not torch.allclose(later[0], run(handover(beyond="hold"), draws(0), list(grads))[0])
+
+
+def test_handover_treats_stacked_weights_as_it_treats_each():
+    seeds = (0, 10)
+    sets = [[draws(seed + i) for i in range(8)] for seed in seeds]
+    alone = [run(handover(), params, list(grads)) for params, *grads in sets]
+    stacked = [tuple(map(torch.stack, zip(*both, strict=True))) for both in zip(*sets, strict=True)]
+    together = run(handover(), stacked[0], list(stacked[1:]))
+    for i, one in enumerate(alone):
+        assert all(torch.equal(a, b[i]) for a, b in zip(one, together, strict=True))
+
+
+def test_handover_is_differentiable_where_a_gradient_is_zero():
+    rule = handover(n_steps=1)
+    start = [p.clone().requires_grad_() for p in draws(0)]
+    grads = [(torch.zeros_like(start[0]), start[1] ** 3)] * 3
+    end = run(rule, tuple(start), list(grads))
+    found = torch.autograd.grad(sum(p.sum() for p in end), [*start, *rule.parameters()])  # type: ignore[arg-type]
+    assert all(g.isfinite().all() for g in found)
+    torch.testing.assert_close(found[0], torch.ones_like(found[0]))
+
+
+def test_handover_is_not_reverted():
+    rule, params = handover(), draws(0)
+    state = rule.init(params)
+    with pytest.raises(ValueError, match="step 3 is past n_steps=3: Adam is not reverted"):
+        rule.revert(params, state, 3)
 
 
 def test_step_sizes_return_to_their_bounds():
@@ -144,7 +214,8 @@ def test_eps_root_changes_the_update():
         ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
         ({"n_steps": 0}, "n_steps and n_tensors must be at least 1, got 0 and 1"),
         ({"n_tensors": 0}, "n_steps and n_tensors must be at least 1, got 3 and 0"),
-        ({"beyond": "stop"}, "beyond must be one of .*hold.*, got 'stop'"),
+        ({"beyond": "stop"}, "beyond must be one of hold, .*, got 'stop'"),
+        ({"adam_lr": 0.0}, "adam_lr must be above 0, got 0.0"),
     ],
 )
 def test_bad_momentum_arguments_are_refused(change: dict[str, Any], text: str):

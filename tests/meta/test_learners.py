@@ -1,6 +1,7 @@
-"""The engine: the same loop as ``fit``, and meta-gradients that finite differences confirm."""
+"""Both engines: the same loop as ``fit``, and meta-gradients that finite differences confirm."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,15 @@ import torch
 from torch import Tensor
 
 from metadip.fitting import MomentumSGD, fit
-from metadip.meta import Learner, StepWeights, build_learner, inner_optimizer
+from metadip.meta import (
+    ENGINES,
+    Curriculum,
+    FunctionalOptions,
+    InnerLoopSchedule,
+    Learner,
+    build_learner,
+    inner_optimizer,
+)
 from metadip.priors import Prior
 from metadip.types import FitState, InverseProblem
 from tests.fitting.tiny import MSE_TV, Hook, sensed, tiny_prior
@@ -17,9 +26,16 @@ from tests.fitting.tiny import MSE_TV, Hook, sensed, tiny_prior
 K = 3
 
 
-def learner(**change: Any) -> Learner:
-    arguments = {"multi_step_weight": 0.4, "multi_step_from": 1, "first_order": False}
-    return build_learner("learn2learn", **{"inner_steps": K, **arguments, **change})
+def learner(engine: str, **change: Any) -> Learner:
+    arguments = {
+        "inner_steps": K,
+        "multi_step_weight": 0.4,
+        "multi_step_from": 1,
+        "first_order": False,
+        "curriculum": Curriculum(),
+        "functional": FunctionalOptions(),
+    }
+    return build_learner(engine, **{**arguments, **change})
 
 
 @pytest.fixture
@@ -45,7 +61,8 @@ def setting() -> tuple[Prior, MomentumSGD, InverseProblem]:
     return prior, rule, sensed(3, 90, (3, 8, 8))
 
 
-def test_inner_loop_equals_the_loop_of_fit(setting: Any):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_inner_loop_equals_the_loop_of_fit(setting: Any, engine: str):
     prior, rule, problem = setting
 
     class Record(Hook):
@@ -55,18 +72,18 @@ def test_inner_loop_equals_the_loop_of_fit(setting: Any):
             self.errors.append((state.x_hat - problem.x).square().mean())
 
     fit([problem], prior, MSE_TV, rule, steps=K, hooks=[Record()])
-    outcome = learner().outer_loss(prior, rule, MSE_TV, problem)
+    outcome = learner(engine).outer_loss(prior, rule, MSE_TV, [problem])
     errors = torch.stack(Record.errors).double()
     assert len(errors) == K + 1
-    torch.testing.assert_close(outcome.step_losses, errors, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(outcome.step_losses, errors[None], rtol=1e-6, atol=1e-9)
     expected = 0.6 * errors[K] + 0.4 * errors[1:].mean()
     torch.testing.assert_close(outcome.loss.detach(), expected, rtol=1e-6, atol=1e-9)
     assert (errors[0] - errors[K]).abs() > 1e-3
 
 
-def meta_gradients(setting: Any, **change: Any) -> dict[str, Tensor]:
+def meta_gradients(setting: Any, engine: str, **change: Any) -> dict[str, Tensor]:
     prior, rule, problem = copy.deepcopy(setting)
-    learner(**change).outer_loss(prior, rule, MSE_TV, problem).loss.backward()
+    learner(engine, **change).outer_loss(prior, rule, MSE_TV, [problem]).loss.backward()
     named = [*prior.network.named_parameters(), *rule.named_parameters()]
     return {name: p.grad for name, p in named if p.grad is not None}
 
@@ -83,44 +100,71 @@ ENTRIES = [
 ]
 
 
-def test_meta_gradient_equals_finite_differences(setting: Any):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_meta_gradient_equals_finite_differences(setting: Any, engine: str):
     prior, rule, problem = setting
-    gradients = meta_gradients(setting)
+    gradients = meta_gradients(setting, engine)
     named = {**dict(prior.network.named_parameters()), **dict(rule.named_parameters())}
     eps = 1e-6
     for name, entry in ENTRIES:
         flat, losses = named[name].data.view(-1), []
         for sign in (1, -1):
             flat[entry] += sign * eps
-            losses.append(learner().outer_loss(prior, rule, MSE_TV, problem).loss.item())
+            losses.append(learner(engine).outer_loss(prior, rule, MSE_TV, [problem]).loss.item())
             flat[entry] -= sign * eps
         difference = (losses[0] - losses[1]) / (2 * eps)
         assert abs(difference) > 1e-8, name
         assert gradients[name].flatten()[entry].item() == pytest.approx(difference, rel=2e-4), name
 
 
-def test_first_order_drops_the_second_derivatives(setting: Any):
-    second, first = meta_gradients(setting), meta_gradients(setting, first_order=True)
-    assert second.keys() == first.keys()
-    a, b = second["scales.encode.0.weight"], first["scales.encode.0.weight"]
-    assert (a - b).norm() > 0.01 * a.norm()
-    prior, rule, problem = setting
-    same = [
-        learner(first_order=order).outer_loss(prior, rule, MSE_TV, problem).loss.item()
-        for order in (False, True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"first_order": True},
+        {"multi_step_weight": 0.0},
+        {"curriculum": Curriculum(truncate_steps=1)},
+        {"curriculum": Curriculum(anneal_steps=3)},
+        {"curriculum": Curriculum(grow_from=1, grow_steps=3)},
+    ],
+)
+def test_engines_agree(setting: Any, change: dict[str, Any]):
+    ours, theirs = (meta_gradients(setting, engine, **change) for engine in reversed(ENGINES))
+    for name, expected in theirs.items():
+        torch.testing.assert_close(ours[name], expected, rtol=1e-9, atol=1e-13, msg=name)
+
+
+def test_fewer_second_derivatives_change_the_gradient_and_not_the_loss(setting: Any):
+    changes: list[dict[str, Any]] = [
+        {},
+        {"curriculum": Curriculum(truncate_steps=1)},
+        {"first_order": True},
     ]
-    assert same[0] == pytest.approx(same[1], rel=1e-12)
+    exact, truncated, first = (
+        meta_gradients(setting, "functional", **change)["scales.encode.0.weight"]
+        for change in changes
+    )
+    assert (exact - first).norm() > 0.01 * exact.norm()
+    assert (exact - truncated).norm() > 0.005 * exact.norm()
+    assert (truncated - first).norm() > 0.005 * exact.norm()
+    prior, rule, problem = setting
+    losses = [
+        learner("functional", **change).outer_loss(prior, rule, MSE_TV, [problem]).loss.item()
+        for change in changes
+    ]
+    assert losses == [losses[0]] * 3
 
 
-def test_base_weights_and_rule_are_unchanged_by_adaptation(setting: Any):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_base_weights_and_rule_are_unchanged_by_adaptation(setting: Any, engine: str):
     prior, rule, problem = setting
     before = copy.deepcopy([prior.state_dict(), rule.state_dict()])
-    one = learner().outer_loss(prior, rule, MSE_TV, problem)
+    one = learner(engine).outer_loss(prior, rule, MSE_TV, [problem])
     one.loss.backward()
     for module, kept in zip((prior, rule), before, strict=True):
         for name, tensor in module.state_dict().items():
             assert torch.equal(tensor, kept[name]), name
-    again = learner().outer_loss(prior, rule, MSE_TV, problem)
+    again = learner(engine).outer_loss(prior, rule, MSE_TV, [problem])
     torch.testing.assert_close(again.step_losses, one.step_losses, rtol=0, atol=0)
 
 
@@ -134,12 +178,31 @@ def test_base_weights_and_rule_are_unchanged_by_adaptation(setting: Any):
     ],
 )
 def test_weights_of_the_steps(weight: float, first: int, expected: list[float]):
-    combine = StepWeights(K, multi_step_weight=weight, multi_step_from=first)
-    torch.testing.assert_close(combine.weights, torch.tensor(expected, dtype=torch.float32))
-    losses = [torch.tensor(float(10**k)) for k in range(K + 1)]
-    outcome = combine(losses)
-    assert outcome.loss.item() == pytest.approx(sum(w * 10**k for k, w in enumerate(expected)))
-    assert outcome.step_losses.tolist() == [1, 10, 100, 1000]
+    plan = schedule(multi_step_weight=weight, multi_step_from=first).at(0)
+    torch.testing.assert_close(plan.weights, torch.tensor(expected, dtype=torch.float32))
+    losses = torch.tensor([[1.0, 10.0, 100.0, 1000.0], [0.0, 0.0, 0.0, 0.0]])
+    outcome = plan.combine(losses)
+    assert outcome.loss.item() == pytest.approx(sum(w * 10**k for k, w in enumerate(expected)) / 2)
+    assert torch.equal(outcome.step_losses, losses)
+
+
+def schedule(curriculum: Curriculum = Curriculum(), **change: Any) -> InnerLoopSchedule:  # noqa: B008, frozen
+    arguments = {"multi_step_weight": 0.4, "multi_step_from": 2, "first_order": False}
+    return InnerLoopSchedule(K, curriculum=curriculum, **{**arguments, **change})
+
+
+def test_inner_loop_grows_and_second_derivatives_come_in():
+    grown = schedule(Curriculum(grow_from=1, grow_steps=4))
+    assert [grown.at(n).steps for n in range(6)] == [1, 1, 2, 2, 3, 3]
+    for n in range(6):
+        plan = grown.at(n)
+        assert len(plan.weights) == plan.steps + 1
+        assert plan.weights.sum().item() == pytest.approx(1)
+        assert plan.first_order_steps == 0
+    annealed = schedule(Curriculum(anneal_steps=6))
+    assert [annealed.at(n).first_order_steps for n in range(8)] == [3, 3, 2, 2, 1, 1, 0, 0]
+    assert schedule(Curriculum(truncate_steps=2)).at(0).first_order_steps == 1
+    assert schedule(Curriculum(anneal_steps=6), first_order=True).at(9).first_order_steps == K
 
 
 @pytest.mark.parametrize(
@@ -149,19 +212,43 @@ def test_weights_of_the_steps(weight: float, first: int, expected: list[float]):
         ({"multi_step_weight": 1.5}, r"multi_step_weight must be in \[0, 1\], got 1.5"),
         ({"multi_step_from": 4}, r"multi_step_from must be in \[0, .*3\], got 4"),
         ({"multi_step_from": -1}, r"multi_step_from must be .*, got -1"),
+        ({"curriculum": Curriculum(truncate_steps=4)}, "truncate_steps must be at most .*3, got 4"),
+        ({"curriculum": Curriculum(grow_from=9)}, "grow_from must be at most inner_steps=3, got 9"),
+        ({"functional": FunctionalOptions(reptile=True)}, "none of the options of the functional"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], text: str):
     with pytest.raises(ValueError, match=text):
-        learner(**change)
+        learner("learn2learn", **change)
 
 
-def test_unknown_engine_and_missing_truth_are_refused(setting: Any):
-    with pytest.raises(ValueError, match="engine must be one of learn2learn, got 'higher'"):
-        build_learner(
-            "higher", inner_steps=1, multi_step_weight=0, multi_step_from=0, first_order=True
-        )
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Curriculum(truncate_steps=0), "truncate_steps must be at least 1, got 0"),
+        (lambda: Curriculum(grow_from=0), "grow_from must be at least 1, got 0"),
+        (lambda: Curriculum(anneal_steps=-1), "anneal_steps must be at least 0, got -1"),
+        (lambda: Curriculum(grow_steps=-2), "grow_steps must be at least 0, got -2"),
+        (lambda: FunctionalOptions(keep_every=0), "keep_every must be at least 1, .* got 0"),
+        (
+            lambda: FunctionalOptions(keep_every=2, keep_graphs=True),
+            "1 with keep_graphs, got 2",
+        ),
+    ],
+)
+def test_bad_options_are_refused(make: Callable[[], Any], text: str):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_missing_truth_is_refused(setting: Any, engine: str):
     prior, rule, problem = setting
     blind = replace(problem, x=None, name="face")
     with pytest.raises(ValueError, match="needs clean images, problem 'face' has none"):
-        learner().outer_loss(prior, rule, MSE_TV, blind)
+        learner(engine).outer_loss(prior, rule, MSE_TV, [blind])
+
+
+def test_unknown_engine_is_refused():
+    with pytest.raises(ValueError, match="engine must be one of learn2learn, functional, got 'hi'"):
+        learner("hi")

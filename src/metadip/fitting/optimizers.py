@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +11,15 @@ from torch import Tensor, nn
 
 Tensors = tuple[Tensor, ...]
 State = tuple[Tensors, ...]
-BEYOND = ("hold", "decay")
+# alpha_k for k >= K, from those learned (K, n_tensors) and r = (k + 1) / K.
+BEYOND: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "hold": lambda alpha, r: alpha[-1],
+    "average": lambda alpha, r: alpha[-5:].mean(dim=0),
+    "decay": lambda alpha, r: alpha[-1] / r,
+    "adam": lambda alpha, r: alpha[-1],
+}
+SECOND_MOMENT_DECAY = 0.99  # of the handover to Adam, which lasts tens of steps
+EPS = 1e-8  # Adam's own
 
 
 class Optimizer(Protocol):
@@ -33,8 +42,13 @@ class MomentumSGD(nn.Module):
     Model:
         v_{k+1} = mu v_k + g_k, theta_{k+1} = theta_k - alpha_k v_{k+1}, v_0 = 0. Learned are log
         alpha_k (per step, or per step and weight tensor) and the logit of mu, so that step sizes
-        stay positive and momentum within (0, 1). Beyond the last learned step K: "hold" repeats
-        alpha_K, "decay" multiplies it by K / (k + 1).
+        stay positive and momentum within (0, 1).
+
+        Beyond the last learned step K, with r = (k + 1) / K: "hold" repeats alpha_K, "average" the
+        mean of the last five, "decay" takes alpha_K / r. "adam" hands over to Adam with the learned
+        momentum: theta_{k+1} = theta_k - (1 - w) alpha_K v_{k+1} - w (adam_lr / r^2) (1 - mu)
+        v_{k+1} / sqrt(s_hat), where w = min(r - 1, 1) and s_hat is the bias-corrected mean of g^2
+        since step K.
     Shape:
         ``log_lr``: (n_steps, n_tensors) or (n_steps, 1). Weights may carry a leading batch
         dimension.
@@ -44,10 +58,11 @@ class MomentumSGD(nn.Module):
         n_steps: K, number of steps with a step size of their own.
         n_tensors: number of weight tensors for per-tensor step sizes, 1 for one step size per step.
         lr_bounds: interval to which ``clamp_`` returns learned step sizes.
-        beyond: rule for k >= K, "hold" or "decay".
+        beyond: rule for k >= K: "hold", "average", "decay" or "adam".
+        adam_lr: Adam's step size of the handover, above 0.
     Raises:
         ValueError: an argument outside the range given here, or weights that do not fit
-            ``n_tensors``.
+            ``n_tensors``; ``revert`` past K under "adam".
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452, algorithm 1. Antoniou et al. (2019), How to
         Train Your MAML, arXiv:1810.09502 (step sizes per step and layer).
@@ -62,6 +77,7 @@ class MomentumSGD(nn.Module):
         n_tensors: int = 1,
         lr_bounds: tuple[float, float] = (1e-4, 1.0),
         beyond: str = "hold",
+        adam_lr: float = 1e-4,
     ) -> None:
         super().__init__()
         if not 0 < lr_bounds[0] <= lr <= lr_bounds[1]:
@@ -75,8 +91,11 @@ class MomentumSGD(nn.Module):
                 f"n_steps and n_tensors must be at least 1, got {n_steps} and {n_tensors}"
             )
         if beyond not in BEYOND:
-            raise ValueError(f"beyond must be one of {BEYOND}, got {beyond!r}")
-        self.n_steps, self.lr_bounds, self.beyond = n_steps, (lr_bounds[0], lr_bounds[1]), beyond
+            raise ValueError(f"beyond must be one of {', '.join(BEYOND)}, got {beyond!r}")
+        if not adam_lr > 0:
+            raise ValueError(f"adam_lr must be above 0, got {adam_lr}")
+        self.n_steps, self.lr_bounds = n_steps, (lr_bounds[0], lr_bounds[1])
+        self.beyond, self.adam_lr = beyond, adam_lr
         self.log_lr = nn.Parameter(torch.full((n_steps, n_tensors), math.log(lr)))
         self.momentum_logit = nn.Parameter(torch.tensor(momentum).logit())
 
@@ -89,6 +108,7 @@ class MomentumSGD(nn.Module):
             "n_tensors": n_tensors,
             "lr_bounds": list(self.lr_bounds),
             "beyond": self.beyond,
+            "adam_lr": self.adam_lr,
         }
 
     @torch.no_grad()
@@ -111,13 +131,9 @@ class MomentumSGD(nn.Module):
 
     def step_sizes(self, step: int) -> Tensor:
         """Return alpha_k, (n_tensors,) or (1,)."""
-        k = min(step, self.n_steps - 1)
-        alpha = self.log_lr[k].exp()
-        return (
-            alpha * (self.n_steps / (step + 1))
-            if step >= self.n_steps and self.beyond == "decay"
-            else alpha
-        )
+        if step < self.n_steps:
+            return self.log_lr[step].exp()
+        return BEYOND[self.beyond](self.log_lr.exp(), (step + 1) / self.n_steps)
 
     def init(self, params: Tensors) -> State:
         """Return zero velocities."""
@@ -134,7 +150,36 @@ class MomentumSGD(nn.Module):
         alpha = self.step_sizes(step).expand(len(params)).unbind()
         momentum = (self.momentum_logit.sigmoid(),) * len(params)
         velocity = torch._foreach_add(torch._foreach_mul(state[0], momentum), grads)
+        if self._hands_over(step):
+            return self._step_towards_adam(params, grads, velocity, state, step)
         return torch._foreach_sub(params, torch._foreach_mul(velocity, alpha)), (velocity,)
+
+    def _hands_over(self, step: int) -> bool:
+        return self.beyond == "adam" and step >= self.n_steps
+
+    def _step_towards_adam(
+        self, params: Tensors, grads: Tensors, velocity: Tensors, state: State, step: int
+    ) -> tuple[Tensors, State]:
+        """Take the blend of the two rules; the second moment joins the state at step K."""
+        r, seen = (step + 1) / self.n_steps, step + 1 - self.n_steps
+        squares = torch._foreach_mul(grads, grads)
+        before = state[1] if len(state) > 1 else torch._foreach_mul(squares, 0.0)
+        second = torch._foreach_lerp(before, squares, 1 - SECOND_MOMENT_DECAY)
+        s_hat = torch._foreach_mul(second, 1 / (1 - SECOND_MOMENT_DECAY**seen))
+        # The root of a sum, so that meta-gradients are finite where a gradient is zero.
+        root = torch._foreach_sqrt(torch._foreach_add(s_hat, EPS**2))
+        share = min(r - 1, 1.0)
+        lr = share * self.adam_lr / r**2 * (1 - self.momentum_logit.sigmoid())
+        rest = ((1 - share) * self.step_sizes(step)).expand(len(params)).unbind()
+        sizes = torch._foreach_add(torch._foreach_div((lr,) * len(params), root), rest)
+        return torch._foreach_sub(params, torch._foreach_mul(velocity, sizes)), (velocity, second)
+
+    def revert(self, params: Tensors, state: State, step: int) -> Tensors:
+        """Return the weights before the update of ``step``, of which these are the outcome."""
+        if self._hands_over(step):
+            raise ValueError(f"step {step} is past n_steps={self.n_steps}: Adam is not reverted")
+        alpha = self.step_sizes(step).expand(len(params)).unbind()
+        return torch._foreach_add(params, torch._foreach_mul(state[0], alpha))
 
 
 class Adam:

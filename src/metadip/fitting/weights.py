@@ -82,6 +82,36 @@ class AloneWeights:
         """Keep the one image: a fit without images has ended."""
 
 
+class BoundWeights:
+    """One image's weights bound to the network at each call; ``load`` leaves older graphs alone.
+
+    Second derivatives are not faster in channels-last, so the weights are in the usual layout.
+    """
+
+    def __init__(
+        self, network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
+    ) -> None:
+        self.network, self.autocast, self.names = network, autocast, tuple(starts[0])
+        self.params: Tensors = ()
+        self.load(tuple(starts[0].values()))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return the image."""
+        bound = dict(zip(self.names, self.params, strict=True))
+        return _run(lambda z: functional_call(self.network, bound, (z,)), z, self.autocast)
+
+    def arrange(self, z: Tensor) -> Tensor:
+        """Return ``z`` as it is."""
+        return z
+
+    def load(self, params: Tensors) -> None:
+        """Take new weights."""
+        self.params = tuple(p.detach().contiguous().requires_grad_() for p in params)
+
+    def keep(self, images: Tensor) -> None:
+        """Keep the one image: a fit without images has ended."""
+
+
 class StackedWeights:
     """Several images' weights along a leading dimension, under ``torch.func.vmap``."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from metadip.fitting import MomentumSGD
-from metadip.meta.learners import Learner, OuterLoss, StepWeights
+from metadip.meta.averaging import WeightAverage
+from metadip.meta.functional_maml import FunctionalMAML, FunctionalOptions
+from metadip.meta.guard import CollapseGuard
+from metadip.meta.learners import Curriculum, InnerLoopSchedule, Learner, OuterLoss
 from metadip.meta.meta_module import MetaModule, OuterSettings
 from metadip.meta.pictures import ValidationPicture
 
-ENGINES = ("learn2learn",)
+ENGINES = ("learn2learn", "functional")
 
 
 def build_learner(
@@ -19,24 +22,31 @@ def build_learner(
     multi_step_weight: float,
     multi_step_from: int,
     first_order: bool,
+    curriculum: Curriculum,
+    functional: FunctionalOptions,
 ) -> Learner:
-    """Return a meta-learning engine by name; the arguments are those of the engine.
+    """Return a meta-learning engine by name: "learn2learn" or "functional".
 
     Raises:
-        ValueError: unknown engine; see also ``StepWeights``.
+        ValueError: unknown engine, or options of the functional engine with another; see also
+            ``InnerLoopSchedule``.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    from metadip.meta.learn2learn_maml import (
-        Learn2LearnMAML,
-    )  # imported late: learn2learn takes seconds
-
-    return Learn2LearnMAML(
-        inner_steps=inner_steps,
+    schedule = InnerLoopSchedule(
+        inner_steps,
         multi_step_weight=multi_step_weight,
         multi_step_from=multi_step_from,
         first_order=first_order,
+        curriculum=curriculum,
     )
+    if engine == "functional":
+        return FunctionalMAML(schedule, functional)
+    if functional != FunctionalOptions():
+        raise ValueError(f"engine={engine} takes none of the options of the functional engine")
+    from metadip.meta.learn2learn_maml import Learn2LearnMAML  # late: learn2learn takes seconds
+
+    return Learn2LearnMAML(schedule)
 
 
 def inner_optimizer(
@@ -48,6 +58,7 @@ def inner_optimizer(
     per_tensor: bool,
     lr_bounds: tuple[float, float],
     beyond: str,
+    adam_lr: float = 1e-4,
 ) -> MomentumSGD:
     """Return momentum SGD for ``network``: step sizes per step, or per step and weight tensor.
 
@@ -62,17 +73,23 @@ def inner_optimizer(
         n_tensors=n_tensors,
         lr_bounds=lr_bounds,
         beyond=beyond,
+        adam_lr=adam_lr,
     )
 
 
 __all__ = [
     "ENGINES",
+    "CollapseGuard",
+    "Curriculum",
+    "FunctionalMAML",
+    "FunctionalOptions",
+    "InnerLoopSchedule",
     "Learner",
     "MetaModule",
     "OuterLoss",
     "OuterSettings",
-    "StepWeights",
     "ValidationPicture",
+    "WeightAverage",
     "build_learner",
     "inner_optimizer",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from metadip.fitting import MomentumSGD, fit_step
 from metadip.fitting.optimizers import State
-from metadip.meta.learners import OuterLoss, StepWeights, mean_square
+from metadip.meta.learners import InnerLoopPlan, InnerLoopSchedule, OuterLoss, square_errors
 from metadip.priors import Prior
 from metadip.types import InverseProblem, Objective
 
@@ -65,51 +66,59 @@ class MomentumMAML(MAML):
 
 
 class Learn2LearnMAML:
-    """Meta-learn by backpropagation through all inner steps at once.
+    """Meta-learn by backpropagation through all inner steps at once, task after task.
 
     Args:
-        inner_steps: K; 20 in MetaDIP.
-        multi_step_weight: see ``StepWeights``.
-        multi_step_from: see ``StepWeights``.
-        first_order: drop second derivatives (FOMAML).
-    Raises:
-        ValueError: see ``StepWeights``.
+        schedule: length and weights of the inner loop.
     Cost:
         Memory grows with K: about 0.5 GB for K = 20 at 64 px with 0.5 M weights.
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452, equation 3.
     """
 
-    def __init__(
-        self, *, inner_steps: int, multi_step_weight: float, multi_step_from: int, first_order: bool
-    ) -> None:
-        self.combine = StepWeights(
-            inner_steps, multi_step_weight=multi_step_weight, multi_step_from=multi_step_from
-        )
-        self.first_order = first_order
+    def __init__(self, schedule: InnerLoopSchedule) -> None:
+        self.schedule = schedule
 
     def outer_loss(
-        self, prior: Prior, optimizer: MomentumSGD, objective: Objective, problem: InverseProblem
+        self,
+        prior: Prior,
+        optimizer: MomentumSGD,
+        objective: Objective,
+        problems: Sequence[InverseProblem],
+        *,
+        outer_step: int = 0,
     ) -> OuterLoss:
         """See ``Learner.outer_loss``."""
-        _, height, width = problem.image_shape
-        z = prior.latent(height, width)
-        clone = MomentumMAML(
-            prior.network, optimizer=optimizer, first_order=self.first_order
-        ).clone()
-        losses = []
+        plan = self.schedule.at(outer_step)
         with torch.enable_grad():
-            for _ in range(self.combine.inner_steps):
-                step = fit_step(
-                    clone,
-                    list(clone.parameters()),
-                    z,
-                    [problem],
-                    objective,
-                    create_graph=not self.first_order,
-                    retain_graph=True,  # the outer loss looks at every x_hat
-                )
-                losses.append(mean_square(step.x_hat, problem))
-                clone.adapt(step.grads)
-            losses.append(mean_square(clone(z), problem))
-        return self.combine(losses)
+            errors = [
+                _step_errors(plan, prior, optimizer, objective, problem) for problem in problems
+            ]
+        return plan.combine(torch.stack(errors))
+
+
+def _step_errors(
+    plan: InnerLoopPlan,
+    prior: Prior,
+    optimizer: MomentumSGD,
+    objective: Objective,
+    problem: InverseProblem,
+) -> Tensor:
+    """Return the outer losses (K + 1,) of one task."""
+    _, height, width = problem.image_shape
+    z = prior.latent(height, width)
+    clone = MomentumMAML(prior.network, optimizer=optimizer, first_order=False).clone()
+    errors = []
+    for k in range(plan.steps):
+        step = fit_step(
+            clone,
+            list(clone.parameters()),
+            z,
+            [problem],
+            objective,
+            create_graph=k >= plan.first_order_steps,
+            retain_graph=True,  # the outer loss looks at every x_hat
+        )
+        errors.append(square_errors(step.x_hat, [problem]))
+        clone.adapt(step.grads)
+    return torch.cat([*errors, square_errors(clone(z), [problem])])

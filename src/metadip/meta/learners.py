@@ -1,7 +1,9 @@
-"""What a meta-learning engine promises, and how the outer loss weighs the inner steps."""
+"""What a meta-learning engine promises, and the plan of its inner loop."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -13,11 +15,11 @@ from metadip.types import InverseProblem, Objective
 
 
 class OuterLoss(NamedTuple):
-    """The outer loss of one task, differentiable in the meta-parameters, and what to log of it.
+    """The outer loss of a batch of tasks, differentiable in the meta-parameters, and its steps.
 
     Shape:
-        ``loss``: scalar. ``step_losses``: (inner_steps + 1,), outer loss after each inner step,
-        detached.
+        ``loss``: scalar, the mean over tasks. ``step_losses``: (B, inner_steps + 1), outer loss of
+        each task after each inner step, detached.
     """
 
     loss: Tensor
@@ -25,32 +27,104 @@ class OuterLoss(NamedTuple):
 
 
 class Learner(Protocol):
-    """Adapts a copy of the prior's weights to one measurement; says how good the result is."""
+    """Adapts copies of the prior's weights to measurements; says how good the results are."""
 
     def outer_loss(
-        self, prior: Prior, optimizer: MomentumSGD, objective: Objective, problem: InverseProblem
+        self,
+        prior: Prior,
+        optimizer: MomentumSGD,
+        objective: Objective,
+        problems: Sequence[InverseProblem],
+        *,
+        outer_step: int = 0,
     ) -> OuterLoss:
-        """Return sum_k w_k ||f_theta_k(z) - x||^2 / n, differentiable in what is learned."""
+        """Return the mean of sum_k w_k ||f_theta_k(z) - x||^2 / n, differentiable in what learns.
+
+        Raises:
+            ValueError: a problem has no clean image.
+        """
         ...
 
 
-class StepWeights:
-    """Weigh the outer loss of every inner step: mostly the last, partly the way there.
+class InnerLoopPlan(NamedTuple):
+    """The inner loop at one outer step.
 
-    Model:
-        w_K gains 1 - multi_step_weight; the rest is spread evenly over the steps multi_step_from to
-        K.
     Args:
-        inner_steps: K, at least 1.
-        multi_step_weight: share of the multi-step loss, in [0, 1]; 0 looks at the last step alone.
-        multi_step_from: first step that the multi-step loss sees, in [0, K].
-    Raises:
-        ValueError: an argument outside the range given here.
-    References:
-        Antoniou et al. (2019), How to Train Your MAML, arXiv:1810.09502, multi-step loss.
+        steps: K.
+        first_order_steps: so many steps, from the first on, take their gradient as a constant.
+        weights: (K + 1,), of the outer loss after each step.
     """
 
-    def __init__(self, inner_steps: int, *, multi_step_weight: float, multi_step_from: int) -> None:
+    steps: int
+    first_order_steps: int
+    weights: Tensor
+
+    def combine(self, step_losses: Tensor) -> OuterLoss:
+        """Weigh the outer losses (B, K + 1) of steps 0 to K, and average over tasks."""
+        return OuterLoss((step_losses @ self.weights.to(step_losses)).mean(), step_losses.detach())
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """How the inner loop is cut short, always or early in the training.
+
+    Model:
+        Truncation: the steps before the last ``truncate_steps`` take their gradient as a constant,
+        as first-order MAML takes all of them. Annealing: the number of steps with second
+        derivatives grows evenly from 0 in the first ``anneal_steps`` outer steps. Growth: the
+        number of inner steps grows evenly from ``grow_from`` in the first ``grow_steps`` outer
+        steps.
+    Args:
+        truncate_steps: last inner steps that keep second derivatives, at least 1; None: all.
+        anneal_steps: outer steps from first to second order, at least 0.
+        grow_from: inner steps at the first outer step, at least 1; None: the full number.
+        grow_steps: outer steps until the full number is reached, at least 0.
+    Raises:
+        ValueError: an argument outside the range given here.
+    """
+
+    truncate_steps: int | None = None
+    anneal_steps: int = 0
+    grow_from: int | None = None
+    grow_steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, value in vars(self).items():
+            lowest = 1 if name in ("truncate_steps", "grow_from") else 0
+            if value is not None and value < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {value}")
+
+
+class InnerLoopSchedule:
+    """How many inner steps there are, how they are weighed, and which keep second derivatives.
+
+    Model:
+        Multi-step loss: w_K gains 1 - multi_step_weight; the rest is spread evenly over the steps
+        multi_step_from to K.
+    Args:
+        inner_steps: K, at least 1; 20 in MetaDIP.
+        multi_step_weight: share of the multi-step loss, in [0, 1]; 0 looks at the last step alone.
+        multi_step_from: first step that the multi-step loss sees, in [0, K].
+        first_order: drop second derivatives in all steps (FOMAML).
+        curriculum: what is left out, always or at first.
+    Raises:
+        ValueError: an argument outside the range given here, or ``curriculum.grow_from`` or
+            ``truncate_steps`` above K.
+    References:
+        Antoniou et al. (2019), How to Train Your MAML, arXiv:1810.09502 (multi-step loss, first
+        order at first). Finn et al. (2017), arXiv:1703.03400 (first order).
+    """
+
+    def __init__(
+        self,
+        inner_steps: int,
+        *,
+        multi_step_weight: float,
+        multi_step_from: int,
+        first_order: bool,
+        curriculum: Curriculum,
+    ) -> None:
         if inner_steps < 1:
             raise ValueError(f"inner_steps must be at least 1, got {inner_steps}")
         if not 0 <= multi_step_weight <= 1:
@@ -59,23 +133,43 @@ class StepWeights:
             raise ValueError(
                 f"multi_step_from must be in [0, {inner_steps}], got {multi_step_from}"
             )
-        weights = torch.zeros(inner_steps + 1)
-        weights[multi_step_from:] = multi_step_weight / (inner_steps + 1 - multi_step_from)
-        weights[-1] += 1 - multi_step_weight
-        self.inner_steps, self.weights = inner_steps, weights
+        for name in ("truncate_steps", "grow_from"):
+            if (getattr(curriculum, name) or 0) > inner_steps:
+                raise ValueError(
+                    f"{name} must be at most inner_steps={inner_steps}, "
+                    f"got {getattr(curriculum, name)}"
+                )
+        self.inner_steps, self.first_order, self.curriculum = inner_steps, first_order, curriculum
+        self.multi_step_weight, self.multi_step_from = multi_step_weight, multi_step_from
 
-    def __call__(self, step_losses: list[Tensor]) -> OuterLoss:
-        """Combine the outer losses of steps 0 to K."""
-        losses = torch.stack(step_losses)
-        return OuterLoss(losses @ self.weights.to(losses), losses.detach())
+    def at(self, outer_step: int) -> InnerLoopPlan:
+        """Return the inner loop of an outer step, counted from 0."""
+        steps, curriculum = self.inner_steps, self.curriculum
+        if curriculum.grow_from is not None:
+            steps = _between(curriculum.grow_from, steps, outer_step, curriculum.grow_steps)
+        exact = 0 if self.first_order else min(steps, curriculum.truncate_steps or steps)
+        exact = _between(0, exact, outer_step, curriculum.anneal_steps)
+        first = min(self.multi_step_from, steps)
+        weights = torch.zeros(steps + 1)
+        weights[first:] = self.multi_step_weight / (steps + 1 - first)
+        weights[-1] += 1 - self.multi_step_weight
+        return InnerLoopPlan(steps, steps - exact, weights)
 
 
-def mean_square(x_hat: Tensor, problem: InverseProblem) -> Tensor:
-    """Return ||x_hat - x||^2 / n against the clean image.
+def _between(low: int, high: int, step: int, n_steps: int) -> int:
+    """Return what has grown from ``low`` to ``high`` in ``step`` of ``n_steps``."""
+    return high if step >= n_steps else low + (high - low) * step // n_steps
+
+
+def square_errors(x_hat: Tensor, problems: Sequence[InverseProblem]) -> Tensor:
+    """Return ||x_hat - x||^2 / n of each reconstruction (B,) against its clean image.
 
     Raises:
-        ValueError: the problem has no ground truth.
+        ValueError: a problem has no clean image.
     """
-    if problem.x is None:
-        raise ValueError(f"meta-training needs clean images, problem {problem.name!r} has none")
-    return (x_hat - problem.x).square().mean()
+    clean = []
+    for problem in problems:
+        if problem.x is None:
+            raise ValueError(f"meta-training needs clean images, problem {problem.name!r} has none")
+        clean.append(problem.x)
+    return (x_hat - torch.cat(clean)).square().flatten(1).mean(dim=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from metadip.types import UserError
+
 if TYPE_CHECKING:
     from metadip.methods import FitReconstructor
 
@@ -18,15 +20,18 @@ def load(
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of meta-training.
         steps: weight updates per image.
-        beyond: step sizes past the learned ones, "hold" or "decay"; None keeps the prior's own
-            rule.
+        beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
+            ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
         seed: starts the random streams of the fits.
     Raises:
-        UserError: see ``metadip.checkpoint.load_prior``.
+        UserError: unknown ``beyond``; see also ``metadip.checkpoint.load_prior``.
     """
     from metadip.checkpoint import load_prior
+    from metadip.fitting.optimizers import BEYOND
     from metadip.methods import FitReconstructor
 
+    if beyond is not None and beyond not in BEYOND:
+        raise UserError(f"method.beyond={beyond!r} is unknown; choose from {', '.join(BEYOND)}")
     learned = load_prior(ckpt)
     if beyond is not None:
         learned.optimizer.beyond = beyond

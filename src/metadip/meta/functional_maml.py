@@ -1,0 +1,267 @@
+"""The functional engine: exact meta-gradients by a reverse sweep, one step's graph at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from metadip.fitting import MomentumSGD, fit_step
+from metadip.fitting.optimizers import State, Tensors
+from metadip.fitting.weights import BoundWeights, weights_of
+from metadip.meta.learners import InnerLoopPlan, InnerLoopSchedule, OuterLoss, square_errors
+from metadip.priors import Prior
+from metadip.types import InverseProblem, Objective
+
+
+@dataclass(frozen=True)
+class FunctionalOptions:
+    """What the functional engine can do besides the exact gradient in little memory.
+
+    Args:
+        reptile: learn by Reptile: theta_0 receives theta_0 - theta_K, nothing else learns.
+        keep_every: keep weights and velocity of every s-th step alone, and compute those between
+            again, at least 1; saves memory in long inner loops for one more inner loop of time.
+        keep_graphs: keep every step's graph instead: nothing is computed twice, memory grows with
+            K as in learn2learn.
+        stacked: compute the tasks of a batch together, their weights stacked, or in turn; None
+            stacks on a GPU.
+    Raises:
+        ValueError: ``keep_every`` below 1, or above 1 with ``keep_graphs``.
+    References:
+        Nichol et al. (2018), Reptile, arXiv:1803.02999.
+    """
+
+    reptile: bool = False
+    keep_every: int = 1
+    keep_graphs: bool = False
+    stacked: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.keep_every < 1 or (self.keep_graphs and self.keep_every > 1):
+            raise ValueError(
+                f"keep_every must be at least 1, and 1 with keep_graphs, got {self.keep_every}"
+            )
+
+
+class FunctionalMAML:
+    """Meta-learn with the memory of one step's graph, whatever the number of inner steps.
+
+    Model:
+        The inner loop runs without a graph and keeps the velocity of every step. Going back from
+        theta_K, weights are recovered as theta_k = theta_{k+1} + alpha_k v_{k+1}, the step is
+        computed again with its graph, and the derivatives of all that comes after it are pulled
+        back through it. The result is the gradient of the learn2learn engine, to rounding.
+    Args:
+        schedule: length and weights of the inner loop.
+        options: what to keep, and what else to compute.
+    Cost:
+        Per task, K sets of weights and one step's graph; with s = ``options.keep_every`` above 1,
+        2 K / s + s sets.
+    References:
+        Maclaurin et al. (2015), Gradient-based Hyperparameter Optimization through Reversible
+        Learning, arXiv:1502.03492.
+    """
+
+    def __init__(self, schedule: InnerLoopSchedule, options: FunctionalOptions) -> None:
+        self.schedule, self.options = schedule, options
+
+    def outer_loss(
+        self,
+        prior: Prior,
+        optimizer: MomentumSGD,
+        objective: Objective,
+        problems: Sequence[InverseProblem],
+        *,
+        outer_step: int = 0,
+    ) -> OuterLoss:
+        """See ``Learner.outer_loss``."""
+        plan = self.schedule.at(outer_step)
+        stacked = (
+            problems[0].y.device.type == "cuda"
+            if self.options.stacked is None
+            else self.options.stacked
+        )
+        together = stacked and len({problem.image_shape for problem in problems}) == 1
+        meta = (*prior.network.parameters(), *optimizer.parameters())
+        losses = []
+        for group in [list(problems)] if together else [[problem] for problem in problems]:
+            _, height, width = group[0].image_shape
+            loop = _InnerLoop(self.options, plan, prior, optimizer, objective, group)
+            losses.append(_Unrolled.apply(loop, prior.latent(height, width), *meta))
+        return plan.combine(torch.cat(losses))
+
+
+class _Unrolled(torch.autograd.Function):
+    """Outer losses (B, K + 1) of an inner loop as a function of z, theta_0 and the rule."""
+
+    @staticmethod
+    def forward(ctx: Any, loop: _InnerLoop, z: Tensor, *meta: Tensor) -> Tensor:
+        ctx.loop = loop
+        return loop.run(z)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        loop, ctx.loop = ctx.loop, None  # a second backward would find nothing kept
+        return None, *(loop.towards_adapted if loop.reptile else loop.pull_back)(*cotangents)
+
+
+class _Step(NamedTuple):
+    """One inner step: its leaves, the outer loss before it, and what it leads to."""
+
+    params: Tensors
+    state: State
+    errors: Tensor
+    next_params: Tensors
+    next_state: State
+
+
+class _InnerLoop:
+    """The inner loop of a group of tasks: forwards, then backwards."""
+
+    def __init__(
+        self,
+        options: FunctionalOptions,
+        plan: InnerLoopPlan,
+        prior: Prior,
+        optimizer: MomentumSGD,
+        objective: Objective,
+        problems: list[InverseProblem],
+    ) -> None:
+        self.plan, self.optimizer, self.objective = plan, optimizer, objective
+        self.problems, self.rule = problems, tuple(optimizer.parameters())
+        self.keep_every = options.keep_every if options.keep_every > 1 else plan.steps
+        self.keep_graphs, self.reptile = options.keep_graphs, options.reptile
+        self.device = problems[0].y.device.type
+        mixed = torch.is_autocast_enabled(self.device)
+        start = {name: p.detach() for name, p in prior.network.named_parameters()}
+        autocast = torch.get_autocast_dtype(self.device) if mixed else None
+        starts = [start] * len(problems)
+        # Steps without a graph take the way of a fit, which is the fastest.
+        self.fast = weights_of(prior.network, starts, autocast=autocast)
+        self.weights = (
+            BoundWeights(prior.network, starts, autocast=autocast)
+            if len(starts) == 1
+            else self.fast
+        )
+        self.params = self.start = tuple(p.detach() for p in self.weights.params)
+        self.kept: list[tuple[Tensors, State]] = []  # weights and state where a segment begins
+        self.states: list[State] = []  # after each step of the segment at hand
+        self.graphs: list[_Step] = []
+
+    def run(self, z: Tensor) -> Tensor:
+        """Take all steps; return the outer losses (B, K + 1)."""
+        self.z = z.detach().expand(len(self.problems), -1, -1, -1).requires_grad_(z.requires_grad)
+        errors, state = [], self.optimizer.init(self.start)
+        for begin in range(0, self.plan.steps, self.keep_every):
+            self.kept.append((self.params, state))
+            found = self._replay(begin)
+            errors += found
+            state = self.states[-1]
+        return torch.stack([*errors, self._look().detach()], dim=1)
+
+    def _replay(self, begin: int) -> list[Tensor]:
+        """Take the steps of the last segment kept, which begins at step ``begin``."""
+        self.params, state = self.kept[-1]
+        self.states, errors = [], []
+        for k in range(begin, min(begin + self.keep_every, self.plan.steps)):
+            step = self._step(k, self.params, state, with_graph=self.keep_graphs)
+            if self.keep_graphs:
+                self.graphs.append(step)
+            self.params = _detached(step.next_params)
+            state = tuple(_detached(group) for group in step.next_state)
+            self.states.append(state)
+            errors.append(step.errors.detach())
+        return errors
+
+    def _look(self) -> Tensor:
+        """Return the outer losses (B,) of the weights at hand, differentiable."""
+        self.weights.load(self.params)
+        with torch.enable_grad(), torch.autocast(self.device, enabled=False):
+            return square_errors(self.weights(self.z), self.problems)
+
+    def _step(self, k: int, params: Tensors, state: State, *, with_graph: bool) -> _Step:
+        """Take step ``k``."""
+        weights = self.weights if with_graph else self.fast
+        weights.load(params)
+        leaves = weights.params
+        if with_graph:
+            state = tuple(tuple(s.detach().requires_grad_() for s in group) for group in state)
+        with torch.enable_grad(), torch.autocast(self.device, enabled=False):
+            output = fit_step(
+                weights,
+                leaves,
+                weights.arrange(self.z),
+                self.problems,
+                self.objective,
+                create_graph=with_graph and k >= self.plan.first_order_steps,
+                retain_graph=with_graph,
+            )
+            errors = square_errors(output.x_hat, self.problems)
+            with torch.set_grad_enabled(with_graph):
+                moved = self.optimizer.update(leaves, output.grads, state, k)
+        return _Step(leaves, state, errors, *moved)
+
+    def _recall(self, k: int) -> _Step:
+        """Return step ``k`` with its graph; steps are recalled from the last to the first."""
+        if self.keep_graphs:
+            return self.graphs.pop()
+        if not self.states:
+            self._replay(k // self.keep_every * self.keep_every)
+        self.params = _detached(self.optimizer.revert(self.params, self.states.pop(), k))
+        state = self.states[-1] if self.states else self.kept.pop()[1]
+        return self._step(k, self.params, state, with_graph=True)
+
+    def pull_back(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the derivatives of z, theta_0 and the rule, given those of the outer losses."""
+        n_params, learned = len(self.start), (*self.rule, self.z)
+        errors = self._look()
+        found = _pull((errors,), (*self.weights.params, *learned), (cotangent[:, -1],))
+        towards, totals = found[:n_params], found[n_params:]
+        state_towards = tuple(torch.zeros_like(p) for p in self.start)
+        for k in reversed(range(self.plan.steps)):
+            step = self._recall(k)
+            outputs, cotangents = (
+                (*step.next_params, *step.next_state[0]),
+                (*towards, *state_towards),
+            )
+            if self.plan.weights[k]:
+                outputs, cotangents = (*outputs, step.errors), (*cotangents, cotangent[:, k])
+            found = _pull(outputs, (*step.params, *step.state[0], *learned), cotangents)
+            towards, state_towards = found[:n_params], found[n_params : 2 * n_params]
+            totals = tuple(torch._foreach_add(totals, found[2 * n_params :]))
+        *rule, z = totals
+        return (
+            z.sum(dim=0, keepdim=True),
+            *self._over_tasks(towards, torch.ones_like(errors)),
+            *rule,
+        )
+
+    def towards_adapted(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        """Return theta_0 - theta_K summed over tasks with their weights, and zero for the rule."""
+        difference = torch._foreach_sub(self.start, self.params)
+        rule = (torch.zeros_like(p) for p in self.rule)
+        return None, *self._over_tasks(difference, cotangent.sum(dim=1)), *rule
+
+    def _over_tasks(self, tensors: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
+        """Sum each tensor over the tasks, weighed by ``weights`` (B,)."""
+        if len(self.problems) == 1:
+            return [t * weights for t in tensors]
+        return [torch.tensordot(weights, t, dims=1) for t in tensors]
+
+
+def _pull(outputs: Tensors, inputs: Tensors, cotangents: Tensors) -> Tensors:
+    """Return the derivatives of the inputs, zero for those that nothing depends on."""
+    wanted = [i for i in inputs if i.requires_grad]
+    found = iter(torch.autograd.grad(outputs, wanted, cotangents, materialize_grads=True))
+    return tuple(next(found) if i.requires_grad else torch.zeros_like(i) for i in inputs)
+
+
+def _detached(tensors: Tensors) -> Tensors:
+    return tuple(t.detach() for t in tensors)
