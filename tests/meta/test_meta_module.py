@@ -1,39 +1,36 @@
 """Meta-training as a whole: schedule, clipping, bad batches, resuming, processes, validation."""
 
 import copy
-from collections.abc import Mapping
+import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
+from metadip.checkpoint import load_prior, save_prior
 from metadip.fitting import fit, psnr_db
-from metadip.meta import OuterSettings
+from metadip.meta import ENGINES, OuterSettings
+from metadip.meta.meta_module import GROUPS
 from metadip.physics import Denoise
 from metadip.types import InverseProblem
-from tests.meta.tiny_training import OUTER, tiny_data, tiny_module, tiny_trainer
+from tests.fitting.tiny import image
+from tests.meta.tiny_training import (
+    OUTER,
+    SHAPE,
+    Record,
+    equal,
+    guarded_training,
+    tiny_data,
+    tiny_module,
+    tiny_trainer,
+)
 from tests.processes import run_script
-
-Weights = dict[str, Tensor]
-
-
-class Record(pl.Callback):
-    """Keep the weights after, and the outer step sizes before, every step."""
-
-    def __init__(self) -> None:
-        self.weights: list[Weights] = []
-        self.lrs: list[list[float]] = []
-
-    def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
-        self.lrs.append([group["lr"] for group in trainer.optimizers[0].param_groups])
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        self.weights.append(copy.deepcopy(dict(module.named_parameters())))
 
 
 class Faulty:
@@ -46,10 +43,6 @@ class Faulty:
         problem = Denoise(0.1, clip=False).measure(x, seed=seed, name=name)
         self.calls += 1
         return replace(problem, y=problem.y * torch.nan) if self.calls == self.bad_call else problem
-
-
-def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_batch_that_is_not_finite_is_skipped_and_counted(tmp_path: Path):
@@ -80,7 +73,7 @@ def test_everything_that_is_learned_moves_and_step_sizes_stay_in_bounds(tmp_path
         record.weights[0]["inner_optimizer.momentum_logit"]
         != start["inner_optimizer.momentum_logit"]
     )
-    sizes = module.inner_optimizer.log_lr.exp()
+    sizes = record.weights[-1]["inner_optimizer.log_lr"].exp()  # as a callback sees them
     assert sizes.min() >= 1e-3 * (1 - 1e-9)
     assert sizes.max() <= 1 + 1e-9
     assert (sizes.log() - start["inner_optimizer.log_lr"]).abs().max() > 1
@@ -94,7 +87,7 @@ def test_the_outer_gradient_is_clipped_to_its_norm(monkeypatch: pytest.MonkeyPat
     weight.grad = torch.full((4,), 3.0)
     module.configure_gradient_clipping(optimizer)
     torch.testing.assert_close(weight.grad, torch.full((4,), 0.25), rtol=1e-5, atol=0)
-    assert logged["train/outer_grad_norm"] == 6.0
+    assert logged["train/outer_grad_norm"] == logged["train/outer_grad_norm_weights"] == 6.0
     module.configure_gradient_clipping(optimizer)
     torch.testing.assert_close(weight.grad, torch.full((4,), 0.25), rtol=1e-4, atol=0)
     weight.grad = torch.tensor([0, 1, torch.inf, 0])
@@ -103,11 +96,70 @@ def test_the_outer_gradient_is_clipped_to_its_norm(monkeypatch: pytest.MonkeyPat
     assert logged["train/skipped_batches"] == 1
 
 
+def test_skipped_batches_and_the_parts_of_the_gradient_are_in_the_log(tmp_path: Path):
+    """The whole norm is that of its parts; a batch that is skipped is counted at its step."""
+    module, logger = tiny_module(latent_lr=0.01), CSVLogger(tmp_path, name="", version="")
+    trainer = tiny_trainer(tmp_path, max_steps=4, logger=logger, log_every_n_steps=1)
+    trainer.fit(module, tiny_data(task=Faulty(2)))
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    assert [row["train/skipped_batches"] for row in rows] == [0, 1, 1, 1]
+    for row in (rows[0], *rows[2:]):
+        parts = [row[f"train/outer_grad_norm_{part}"] for part in GROUPS]
+        assert min(parts) > 0
+        assert row["train/outer_grad_norm"] == pytest.approx(math.hypot(*parts), rel=1e-5)
+
+
+def test_step_sizes_and_momentum_can_begin_to_learn_later(tmp_path: Path):
+    module, record = tiny_module(step_size_delay_steps=2), Record()
+    start = copy.deepcopy(dict(module.named_parameters()))
+    tiny_trainer(tmp_path, max_steps=4, callbacks=[record]).fit(module, tiny_data())
+    for name in ("inner_optimizer.log_lr", "inner_optimizer.momentum_logit"):
+        same = [torch.equal(weights[name], start[name]) for weights in record.weights]
+        assert same == [True, True, False, False]
+    assert not torch.equal(*(w["prior.network.head.weight"] for w in record.weights[:2]))
+    factor = OuterSettings(**OUTER).schedule(4)
+    assert [lr for lr, _ in record.lrs] == pytest.approx([0.01 * factor(k) for k in range(4)])
+    assert [lr for _, lr in record.lrs] == pytest.approx([0, 0, 0.02 * factor(2), 0.02 * factor(3)])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_latent_is_learned_where_asked_and_released(tmp_path: Path, engine: str):
+    """Its gradient is that of finite differences; the released form holds the learned noise."""
+    module, fixed = (tiny_module(engine=engine, latent_lr=rate) for rate in (0.05, 0.0))
+    noise, drawn = module.prior.latent.noise, module.prior.latent.noise.detach().clone()
+    problem = Denoise(0.1, clip=False).measure(image(0, SHAPE).double(), seed=0)
+
+    def outer_loss() -> Tensor:
+        parts = (module.prior, module.inner_optimizer, module.objective)
+        return module.learner.outer_loss(*parts, [problem]).loss
+
+    outer_loss().backward()
+    assert noise.grad is not None
+    gradient, losses = noise.grad[0, 0, 1, 2].item(), []
+    for change in (1e-5, -2e-5):
+        noise.data[0, 0, 1, 2] += change
+        losses.append(outer_loss().item())
+    noise.data.copy_(drawn)
+    assert gradient == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-4)
+    for trained in (module, fixed):
+        tiny_trainer(tmp_path, max_steps=2).fit(trained, tiny_data())
+    assert torch.equal(fixed.prior.latent.noise, drawn)
+    assert 0.01 < (noise - drawn).abs().max() < 0.11  # two steps of Adam
+    save_prior(tmp_path / "a.safetensors", module.float().state_dict(), module.description)
+    assert torch.equal(load_prior(tmp_path / "a.safetensors").prior.latent.noise, noise)
+
+
 def test_cosine_schedule_by_hand():
     settings = OuterSettings(**{**OUTER, "warmup_steps": 2, "final_fraction": 0.2})
     factor = settings.schedule(12)
     values = [factor(step) for step in (0, 1, 2, 7, 12, 100)]
     assert values == pytest.approx([0.5, 1.0, 1.0, 0.2 + 0.8 / 2, 0.2, 0.2])
+    late = settings.schedule(12, delay_steps=6)
+    assert [late(step) for step in (0, 5, 6, 7, 12)] == pytest.approx(
+        [0, 0, factor(6) / 2, factor(7), 0.2]
+    )
+    assert OuterSettings(**{**OUTER, "warmup_steps": 0}).schedule(12)(0) == 1
 
 
 SAVED: dict[str, Any] = {
@@ -135,12 +187,13 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, moment: s
 def test_two_processes_learn_the_same_as_one(tmp_path: Path, repo: Path):
     """One process with two tasks per step, two processes with one; and no banner is printed."""
     module = tiny_module()
-    tiny_trainer(tmp_path, max_steps=4).fit(module, tiny_data(2))
+    tiny_trainer(tmp_path, max_steps=5).fit(module, tiny_data(2))
     out = tmp_path / "two.pt"
     output = run_script("tests.meta.tiny_training", str(out), "2", folder=repo)
     two = torch.load(out, weights_only=True)
-    for name, tensor in module.state_dict().items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-6, atol=1e-8)
+    for training, one in (("plain", module), ("guarded", guarded_training(tmp_path))):
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(two[training][name], tensor, rtol=1e-6, atol=1e-8)
     assert "MEMBER: 2/2" in output
     assert "gym" not in output.lower()
 
@@ -181,6 +234,8 @@ def test_bad_validation_steps_are_refused(steps: list[int]):
     [
         ("weight_lr", 0.0, "must be positive, got .*weight_lr=0.0"),
         ("step_size_lr", -1.0, "must be positive, got .*step_size_lr=-1.0"),
+        ("latent_lr", -1.0, "must be positive, got .*latent_lr=-1.0"),
+        ("step_size_delay_steps", -1, "must be positive, got .*step_size_delay_steps=-1"),
         ("clip_norm", 0.0, "must be positive, got .*clip_norm=0.0"),
         ("warmup_steps", -1, "must be positive, got .*warmup_steps=-1"),
         ("final_fraction", 1.5, r"final_fraction must be in \[0, 1\], got 1.5"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torchmetrics import MeanMetric
 
 from metadip.callbacks import FitCallback
@@ -18,6 +20,8 @@ from metadip.fitting import DataObjective, MomentumSGD, fit, psnr_db
 from metadip.meta.learners import Learner
 from metadip.priors import Prior
 from metadip.types import FitResult, FitState, InverseProblem
+
+GROUPS = ("weights", "step_sizes", "latent")  # of the outer optimiser, in order
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,10 @@ class OuterSettings:
     Args:
         weight_lr: outer step size of theta_0.
         step_size_lr: outer step size of log alpha_k and of the momentum's logit.
-        final_fraction: the cosine ends at this fraction of both, in [0, 1].
+        latent_lr: outer step size of the noise in z; 0 keeps the noise as drawn.
+        final_fraction: the cosine ends at this fraction of all of them, in [0, 1].
         warmup_steps: outer steps of linear increase before the cosine.
+        step_size_delay_steps: outer steps before the increase of ``step_size_lr`` begins.
         clip_norm: bound on the norm of the outer gradient, above 0.
     Raises:
         ValueError: an argument outside the range given here.
@@ -36,31 +42,30 @@ class OuterSettings:
 
     weight_lr: float
     step_size_lr: float
+    latent_lr: float
     final_fraction: float
     warmup_steps: int
+    step_size_delay_steps: int
     clip_norm: float
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if (
-            min(self.weight_lr, self.clip_norm) <= 0
-            or self.step_size_lr < 0
-            or self.warmup_steps < 0
-        ):
+        lowest = min(
+            self.step_size_lr, self.latent_lr, self.warmup_steps, self.step_size_delay_steps
+        )
+        if min(self.weight_lr, self.clip_norm) <= 0 or lowest < 0:
             raise ValueError(f"outer step sizes and clip_norm must be positive, got {self}")
         if not 0 <= self.final_fraction <= 1:
             raise ValueError(f"final_fraction must be in [0, 1], got {self.final_fraction}")
 
-    def schedule(self, total_steps: int) -> Callable[[int], float]:
-        """Return the factor on both step sizes at each outer step."""
+    def schedule(self, total_steps: int, *, delay_steps: int = 0) -> Callable[[int], float]:
+        """Return the factor on a step size at each outer step; its increase can begin later."""
 
         def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            done = min((step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1), 1.0)
-            return self.final_fraction + (1 - self.final_fraction) * 0.5 * (
-                1 + math.cos(math.pi * done)
-            )
+            warm = min(max(step + 1 - delay_steps, 0) / max(self.warmup_steps, 1), 1.0)
+            done = (step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1)
+            cosine = 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+            return warm * (self.final_fraction + (1 - self.final_fraction) * cosine)
 
         return factor
 
@@ -104,6 +109,7 @@ class MetaModule(pl.LightningModule):
             raise ValueError(f"val_steps must increase from 0 or more, got {list(val_steps)}")
         self.prior, self.inner_optimizer, self.objective = prior, optimizer, objective
         self.learner, self.outer, self.val_steps = learner, outer, tuple(val_steps)
+        prior.latent.noise.requires_grad_(outer.latent_lr > 0)
         self.val_psnr = torch.nn.ModuleList(MeanMetric() for _ in self.val_steps)
         self.val_picture: tuple[InverseProblem, FitResult] | None = None
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.int64))
@@ -124,14 +130,16 @@ class MetaModule(pl.LightningModule):
 
     def training_step(self, batch: list[InverseProblem], batch_idx: int) -> Tensor:
         """Return the mean outer loss of the batch's tasks."""
-        outcomes = [
-            self.learner.outer_loss(self.prior, self.inner_optimizer, self.objective, problem)
-            for problem in batch
-        ]
-        loss = torch.stack([outcome.loss for outcome in outcomes]).mean()
-        last = torch.stack([outcome.step_losses[-1] for outcome in outcomes])
+        loss, step_losses = self.learner.outer_loss(
+            self.prior,
+            self.inner_optimizer,
+            self.objective,
+            batch,
+            outer_step=self.trainer.global_step,
+        )
+        psnr_db = (-10 * step_losses[:, -1].log10()).mean()
         self.log("train/outer_loss", loss, batch_size=len(batch))
-        self.log("train/psnr_db", (-10 * last.log10()).mean(), prog_bar=True, batch_size=len(batch))
+        self.log("train/psnr_db", psnr_db, prog_bar=True, batch_size=len(batch))
         return loss
 
     def configure_gradient_clipping(
@@ -145,19 +153,27 @@ class MetaModule(pl.LightningModule):
         The gradient has been averaged over processes here, so that all of them decide alike. Adam
         passes over weights without a gradient.
         """
-        params = [
-            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        norm = torch.nn.utils.clip_grad_norm_(params, self.outer.clip_norm)
-        if not bool(torch.isfinite(norm)):
+        groups = zip(GROUPS, optimizer.param_groups, strict=False)
+        moved = {name: [p for p in g["params"] if p.grad is not None] for name, g in groups}
+        norms = {name: get_total_norm([p.grad for p in ps]) for name, ps in moved.items() if ps}
+        norm = torch.stack(list(norms.values())).norm()
+        if bool(torch.isfinite(norm)):
+            clip_grads_with_norm_(chain(*moved.values()), self.outer.clip_norm, norm)
+        else:
             optimizer.zero_grad(set_to_none=True)
             self.skipped_batches += 1
         self.log("train/outer_grad_norm", norm)
+        for name, share in norms.items():
+            self.log(f"train/outer_grad_norm_{name}", share)
         self.log("train/skipped_batches", self.skipped_batches.float())
 
-    def on_train_batch_end(self, outputs: Any, batch: list[InverseProblem], batch_idx: int) -> None:
-        """Return the step sizes to their bounds and log them."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Return the step sizes to their bounds before anybody averages or saves them."""
+        super().optimizer_step(*args, **kwargs)
         self.inner_optimizer.clamp_()
+
+    def on_train_batch_end(self, outputs: Any, batch: list[InverseProblem], batch_idx: int) -> None:
+        """Log the step sizes."""
         with torch.no_grad():
             mean_lr = self.inner_optimizer.log_lr.exp().mean(dim=1)
             self.log("train/first_inner_lr", mean_lr[0])
@@ -187,14 +203,17 @@ class MetaModule(pl.LightningModule):
         self.log("val/psnr_db", mean, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return Adam, a step size for weights and one for step sizes, both on the schedule."""
-        groups = [
-            {"params": list(self.prior.network.parameters()), "lr": self.outer.weight_lr},
-            {"params": list(self.inner_optimizer.parameters()), "lr": self.outer.step_size_lr},
-        ]
-        adam = torch.optim.Adam(groups)
+        """Return Adam with a step size for each of ``GROUPS``, all on the schedule."""
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(adam, self.outer.schedule(total))
+        usual = self.outer.schedule(total)
+        late = self.outer.schedule(total, delay_steps=self.outer.step_size_delay_steps)
+        parts = [
+            (self.prior.network.parameters(), self.outer.weight_lr, usual),
+            (self.inner_optimizer.parameters(), self.outer.step_size_lr, late),
+            (self.prior.latent.parameters(), self.outer.latent_lr, usual),
+        ][: 3 if self.outer.latent_lr else 2]
+        adam = torch.optim.Adam([{"params": list(ps), "lr": lr} for ps, lr, _ in parts])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(adam, [factor for *_, factor in parts])
         return {"optimizer": adam, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

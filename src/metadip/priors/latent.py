@@ -1,4 +1,4 @@
-"""The latent z of a prior: fixed noise, and Fourier features of the pixel position."""
+"""The latent z of a prior: noise, and Fourier features of the pixel position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Latent(nn.Module):
         i, k the row and column in pixels and J wavelengths w_j spaced evenly in the logarithm.
         Because the pitch is per pixel, weights that were learned at one size meet the same input at
         another. The noise is one stored square that is cropped for smaller images and repeated for
-        larger ones.
+        larger ones; it is fixed unless its ``requires_grad`` is set, then meta-training learns it.
     Shape:
         ``forward(height, width)`` -> (1, noise_channels + 4 J, height, width).
     Args:
@@ -38,7 +38,7 @@ class Latent(nn.Module):
         torch.Size([1, 12, 5, 9])
     """
 
-    noise: Tensor
+    noise: nn.Parameter
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Latent(nn.Module):
         }
         self.n_wavelengths, self.noise_scale = n_wavelengths, noise_scale
         self.channels = noise_channels + 4 * n_wavelengths
-        self.register_buffer("noise", torch.empty(1, noise_channels, size_px, size_px))
+        noise = torch.empty(1, noise_channels, size_px, size_px)
+        self.noise = nn.Parameter(noise, requires_grad=False)
         low, high = math.log2(min_wavelength_px), math.log2(max_wavelength_px)
         self.wavelengths_px = torch.logspace(
             low, high, n_wavelengths, base=2.0, dtype=torch.float64
@@ -85,7 +86,7 @@ class Latent(nn.Module):
         noise = (
             torch.rand((1, self.noise.shape[1], size, size), generator=generator) * self.noise_scale
         )
-        self.noise = noise.to(self.noise)
+        self.noise.data = noise.to(self.noise)
 
     def forward(self, height: int, width: int) -> Tensor:
         """Return z for an image of ``height`` x ``width`` pixels."""

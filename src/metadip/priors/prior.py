@@ -61,7 +61,7 @@ class Prior(nn.Module):
             )
         if self.learned:
             weights = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-            return weights, self.latent(height, width)
+            return weights, self.latent(height, width).detach()
         network, latent = draw_weights(self.network, seed=seed), copy.deepcopy(self.latent)
         latent.redraw(seed, max(height, width))
         return {name: p.detach() for name, p in network.named_parameters()}, latent(height, width)
