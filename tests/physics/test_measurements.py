@@ -130,7 +130,7 @@ def test_image_file(tmp_path: Path) -> None:
     torch.testing.assert_close(problem.y, expected)
     assert problem.physics.noise_model.sigma == pytest.approx(0.1)
     with pytest.raises(
-        UserError, match=r"noisy\.png: a sensing measurement must be one of \.pt, \.npz"
+        UserError, match=r"noisy\.png: a measurement of this task must be one of \.pt, \.npz"
     ):
         load_measurement(tmp_path / "noisy.png", CS)
 

@@ -15,10 +15,12 @@ from metadip.physics import (
     CompressiveSensing,
     Denoise,
     GaussianSensing,
+    Inpaint,
     Magnitude,
     PhaseRetrieval,
     StructuredSensing,
 )
+from metadip.physics.inpainting import mask_scale
 from metadip.types import InverseProblem, Task, UserError
 
 GIB = 2**30
@@ -39,7 +41,11 @@ def cpr(noise_std: object = 0.1, **changes: object) -> PhaseRetrieval:
     return PhaseRetrieval(noise_std=noise_std, **arguments)  # type: ignore[arg-type]
 
 
-TASKS: list[Callable[..., Task]] = [denoise, cs, cpr]
+def inpaint(noise_std: object = 0.1) -> Inpaint:
+    return Inpaint(0.5, noise_std=noise_std, per_channel=False)  # type: ignore[arg-type]
+
+
+TASKS: list[Callable[..., Task]] = [denoise, cs, cpr, inpaint]
 every_task = pytest.mark.parametrize("make", TASKS)
 
 
@@ -54,6 +60,11 @@ def noise_of(problem: InverseProblem) -> Tensor:
     return problem.y - clean
 
 
+def level_of(problem: InverseProblem) -> float:
+    """Return the noise level that the task was given; an operator's factor scales it too."""
+    return float(problem.physics.noise_model.sigma) / mask_scale(problem.physics)
+
+
 @every_task
 def test_problem(make, x: Tensor) -> None:
     task: Task = make(0.1)
@@ -62,7 +73,7 @@ def test_problem(make, x: Tensor) -> None:
     assert problem.x is x
     assert problem.y.shape == problem.physics.A(x).shape
     assert isinstance(problem.physics.noise_model, deepinv.physics.GaussianNoise)
-    assert problem.physics.noise_model.sigma == pytest.approx(0.1)
+    assert level_of(problem) == pytest.approx(0.1)
 
 
 @every_task
@@ -96,16 +107,14 @@ def test_noise_is_white_gaussian_and_not_clipped() -> None:
 @every_task
 def test_range_of_levels(make, x: Tensor) -> None:
     problems = [make([0.1, 0.3]).measure(x, seed=seed) for seed in range(60)]
-    levels = torch.tensor([float(problem.physics.noise_model.sigma) for problem in problems])
+    levels = torch.tensor([level_of(problem) for problem in problems])
     assert levels.min() >= 0.1
     assert levels.max() <= 0.3
     assert levels.min() < 0.13
     assert levels.max() > 0.27
     fixed = make(levels[5].item()).measure(x, seed=5)
     torch.testing.assert_close(fixed.y, problems[5].y)
-    assert float(make((0.2, 0.2)).measure(x, seed=0).physics.noise_model.sigma) == pytest.approx(
-        0.2
-    )
+    assert level_of(make((0.2, 0.2)).measure(x, seed=0)) == pytest.approx(0.2)
 
 
 def test_magnitudes_are_those_of_the_linear_task(x: Tensor) -> None:
@@ -228,7 +237,7 @@ def test_bad_image(make, x: Tensor) -> None:
             make().measure(bad, seed=0)
 
 
-@pytest.mark.parametrize("name", ["denoise", "cs", "cpr"])
+@pytest.mark.parametrize("name", ["denoise", "cs", "cpr", "inpaint"])
 def test_yaml_builds_and_binds(name: str, repo: Path, x: Tensor) -> None:
     config = OmegaConf.load(repo / "conf" / "task" / f"{name}.yaml")
     task = instantiate(config)

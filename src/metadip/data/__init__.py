@@ -1,6 +1,6 @@
 """Clean images, and the batches of inverse problems made of them."""
 
-from metadip.data.build import celeba_data, folder_data, natural_data, sample_data
+from metadip.data.build import celeba_data, folder_data, mixture_data, natural_data, sample_data
 from metadip.data.celeba import CelebA, download_celeba
 from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
 from metadip.data.folder import ImageFolder
@@ -13,16 +13,19 @@ from metadip.data.images import (
     read_image,
     resize,
 )
+from metadip.data.mixture import ImageMixture
 from metadip.data.patches import NaturalPatches, Patches, SamplePatches, sample_picture
 from metadip.data.sampler import TaskSampler
 from metadip.data.seeding import SampleKey, generator_of, seed_of
 from metadip.data.splits import images_of_split
+from metadip.data.weights import check_weights
 
 __all__ = [
     "CelebA",
     "ImageDataModule",
     "ImageError",
     "ImageFolder",
+    "ImageMixture",
     "ImageSource",
     "LoaderSettings",
     "NaturalPatches",
@@ -32,6 +35,7 @@ __all__ = [
     "TaskSampler",
     "celeba_data",
     "centre_crop",
+    "check_weights",
     "crop_and_resize",
     "download_celeba",
     "folder_data",
@@ -39,6 +43,7 @@ __all__ = [
     "image_names",
     "images_of_split",
     "list_images",
+    "mixture_data",
     "natural_data",
     "read_image",
     "resize",

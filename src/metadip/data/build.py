@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from metadip.data.celeba import CelebA, download_celeba
-from metadip.data.datamodule import ImageDataModule, LoaderSettings
+from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
 from metadip.data.folder import ImageFolder
+from metadip.data.mixture import ImageMixture
 from metadip.data.patches import NaturalPatches, SamplePatches
+from metadip.data.weights import check_weights
 from metadip.types import Task
 
 
@@ -103,6 +105,34 @@ def natural_data(
         patches_per_image=patches_per_image,
         seed=seed,
     )
+    return ImageDataModule(
+        partial(make, split="train"),
+        val=partial(make, split="val"),
+        test=partial(make, split="test"),
+        task=task,
+        loader=loader,
+        seed=seed,
+    )
+
+
+def mixture_data(
+    sources: Mapping[str, Callable[..., ImageSource]],
+    *,
+    weights: Mapping[str, float],
+    loader: LoaderSettings,
+    task: Task | None,
+    seed: int,
+) -> ImageDataModule:
+    """Build the data module of several sources of images.
+
+    Args:
+        sources, weights: see ``ImageMixture``.
+        loader, task, seed: see ``ImageDataModule``.
+    Raises:
+        UserError: ``weights`` are bad; when the data are first needed, see ``ImageMixture``.
+    """
+    check_weights(weights, sources, key="data.weights")
+    make = partial(ImageMixture, sources, weights=weights, seed=seed)
     return ImageDataModule(
         partial(make, split="train"),
         val=partial(make, split="val"),

@@ -162,9 +162,10 @@ class ImageDataModule(LightningDataModule):
         """Return the training epoch and how many of its images this process has seen."""
         assert self.trainer is not None
         assert self.trainer.train_dataloader is not None
-        batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        per_epoch = len(self.trainer.train_dataloader)
-        return batches // per_epoch, batches % per_epoch * self.loader.batch_size
+        accumulated = self.trainer.accumulate_grad_batches
+        per_epoch = -(-len(self.trainer.train_dataloader) // accumulated)  # the last may have less
+        epoch, steps = divmod(self.trainer.global_step, per_epoch)
+        return epoch, steps * accumulated * self.loader.batch_size
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

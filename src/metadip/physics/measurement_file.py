@@ -19,6 +19,7 @@ _MAX_CHANNELS = 4
 _MEANING = {
     "y": "the measurement",
     "image_shape": "C, H, W of the unknown image",
+    "mask": "1 where a value of y was observed, 0 where it was lost",
     "seed": "that of one of our operators, or give the matrix as A",
 }
 
@@ -101,6 +102,18 @@ class MeasurementFile:
             raise self.error(key, f"must have shape (C, H, W), got {tuple(value.shape)}")
         self.check_image_shape(key, tuple(batch.shape[1:]))
         return batch
+
+    def mask(self, shape: ImageShape) -> Tensor:
+        """Return what was observed of an image, zeros and ones, (1, H, W) or (C, H, W)."""
+        value = self.get("mask")
+        mask = value.float() if isinstance(value, Tensor) else torch.empty(0)
+        mask = mask[None] if mask.ndim == 2 else mask
+        if tuple(mask.shape) not in ((1, *shape[1:]), shape):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise self.error("mask", f"must have shape {shape[1:]} or {shape} by y, got {found}")
+        if not bool(((mask == 0) | (mask == 1)).all()) or not bool(mask.any()):
+            raise self.error("mask", "must be 1 where y was observed, 0 where lost, and not all 0")
+        return mask
 
     def image_shape(self) -> ImageShape:
         """Return the entry ``image_shape``."""

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from deepinv.physics import Denoising, GaussianNoise, LinearPhysics
+from deepinv.physics import Denoising, GaussianNoise, Inpainting, LinearPhysics
 
+from metadip.physics.inpainting import Inpaint, as_taken, mask_scale, masking
 from metadip.physics.measurement_file import READERS, MeasurementFile
+from metadip.physics.mixture import TaskMixture
 from metadip.physics.operators import (
     GaussianSensing,
     Magnitude,
@@ -21,30 +23,38 @@ from metadip.physics.operators import (
 from metadip.physics.tasks import Denoise, SensingTask, noise_range
 from metadip.types import InverseProblem, UserError
 
+MeasuredTask = Denoise | Inpaint | SensingTask
+
 _MAX_INTENSITY = 10.0  # [0, 1] plus any allowed noise stays below; 0 to 255 does not
 
 
-def load_measurement(path: str | Path, task: Denoise | SensingTask) -> InverseProblem:
+def load_measurement(path: str | Path, task: MeasuredTask | TaskMixture) -> InverseProblem:
     """Read a real measurement.
 
     Model:
         ``.pt`` (a dictionary) or ``.npz``, nothing pickled. Denoising: ``y`` is an image in [0, 1]
-        intensity, or the file is an image. Sensing: ``y`` (M,), ``image_shape`` (C, H, W), and
-        either ``A`` (M, C*H*W) or the ``seed`` of one of our operators with its name in
-        ``operator`` (that of the task if absent). Everywhere optional: ``x``, the ground truth, and
-        ``noise_std`` (else the task's, the middle of its range). M comes from the file, not the
-        task's ratio. A given ``A`` is scaled, and y and noise_std with it, so that
-        E||A vec(x)||^2 = ||x||^2, because step sizes are learned at that scale.
+        intensity, or the file is an image. Inpainting: ``y`` also, and ``mask``, (H, W) or
+        (C, H, W), 1 where it was observed and 0 where it was lost. Sensing: ``y`` (M,),
+        ``image_shape`` (C, H, W), and either ``A`` (M, C*H*W) or the ``seed`` of one of our
+        operators with its name in ``operator`` (that of the task if absent). Everywhere optional:
+        ``x``, the ground truth, and ``noise_std`` (else the task's, the middle of its range). M
+        comes from the file, not the task's ratio. A given ``A`` or ``mask`` is scaled, and y and
+        noise_std with it, so that E||A vec(x)||^2 = ||x||^2, because step sizes are learned at that
+        scale.
     Shape:
-        The problem's ``y`` is (1, C, H, W) for denoising, else (1, M); float32, on the CPU.
+        The problem's ``y`` is (1, M) for sensing, else (1, C, H, W); float32, on the CPU.
     Args:
         path: the file; its stem becomes the problem's name.
         task: what is to be undone.
     Raises:
         UserError: the file is missing, unreadable, truncated or pickled; an entry is missing or has
-            a wrong type, shape or value; the operator is above the task's ``max_bytes``.
+            a wrong type, shape or value; the operator is above the task's ``max_bytes``; the task
+            is a mixture.
     """
     path = Path(path)
+    if isinstance(task, TaskMixture):
+        named = ", ".join(task.tasks)
+        raise UserError(f"{path}: task=mixture cannot tell what was measured; choose from {named}")
     if not path.is_file():
         raise UserError(f"no measurement file '{path}': check the path")
     reader = READERS.get(path.suffix.lower())
@@ -55,8 +65,10 @@ def load_measurement(path: str | Path, task: Denoise | SensingTask) -> InversePr
 
         file = MeasurementFile(path, {"y": read_image(path)})
     else:
-        raise UserError(f"{path}: a sensing measurement must be one of {', '.join(READERS)}")
-    return _load_image(file, task) if isinstance(task, Denoise) else _load_sensing(file, task)
+        raise UserError(f"{path}: a measurement of this task must be one of {', '.join(READERS)}")
+    if isinstance(task, SensingTask):
+        return _load_sensing(file, task)
+    return _load_image(file, task)
 
 
 def save_measurement(path: str | Path, problem: InverseProblem) -> None:
@@ -91,13 +103,15 @@ def _describe(problem: InverseProblem) -> dict[str, Any]:
     """Return the entries of a problem's file."""
     physics = problem.physics
     linear = physics.B if isinstance(physics, Magnitude) else physics
-    content: dict[str, Any] = {"y": problem.y[0].detach().cpu()}
+    content: dict[str, Any] = {"y": as_taken(problem)[0].detach().cpu()}
     if problem.x is not None:
         content["x"] = problem.x[0].detach().cpu()
     if isinstance(physics.noise_model, GaussianNoise):
-        content["noise_std"] = float(physics.noise_model.sigma)
+        content["noise_std"] = float(physics.noise_model.sigma) / mask_scale(physics)
     if isinstance(linear, Denoising):
         return content
+    if isinstance(linear, Inpainting):
+        return content | {"mask": (linear.mask[0] / mask_scale(linear)).cpu()}
     content["image_shape"] = torch.tensor(problem.image_shape)
     if isinstance(linear, StructuredSensing):
         return content | {
@@ -112,13 +126,18 @@ def _describe(problem: InverseProblem) -> dict[str, Any]:
     raise UserError(f"a measurement file cannot hold the operator {type(linear).__name__}")
 
 
-def _load_image(file: MeasurementFile, task: Denoise) -> InverseProblem:
-    """Read a noisy image."""
+def _load_image(file: MeasurementFile, task: Denoise | Inpaint) -> InverseProblem:
+    """Read a noisy image, of which some may be lost."""
     y = file.image("y")
     if y.abs().max() > _MAX_INTENSITY:
         raise file.error("y", f"reaches {y.abs().max():g}; scale it to [0, 1] intensity")
     shape = file.check_image_shape("y", tuple(y.shape[1:]))
-    physics = Denoising(GaussianNoise(file.noise_std(_middle(task))))
+    noise_std = file.noise_std(_middle(task))
+    if isinstance(task, Inpaint):
+        physics = masking(file.mask(shape), shape, noise_std=noise_std)
+        y = physics.A(y)
+    else:
+        physics = Denoising(GaussianNoise(noise_std))
     return InverseProblem(y, physics, shape, x=file.truth(shape), name=file.path.stem)
 
 
@@ -147,6 +166,6 @@ def _load_sensing(file: MeasurementFile, task: SensingTask) -> InverseProblem:
     return InverseProblem(y[None], physics, shape, x=file.truth(shape), name=file.path.stem)
 
 
-def _middle(task: Denoise | SensingTask) -> float:
+def _middle(task: MeasuredTask) -> float:
     """Return the middle of a task's noise levels."""
     return sum(noise_range(task.noise_std)) / 2

@@ -1,4 +1,4 @@
-"""Seeded Gaussian noise and its level, drawn on the CPU so a seed means the same everywhere."""
+"""What one seed draws, on the CPU so that it means the same everywhere; Gaussian noise."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from torch import Tensor
 
 from metadip.data.seeding import generator_of, seed_of
 
-_OPERATOR, _NOISE_LEVEL, _NOISE_PATTERN = 1, 2, 3  # streams of one seed, independent of one another
+# Streams of one seed, independent of one another.
+_OPERATOR, _NOISE_LEVEL, _NOISE_PATTERN, _TASK = 1, 2, 3, 4
 
 
 def operator_seed(seed: int) -> int:
     """Return the seed of the operator that belongs to the measurement with ``seed``."""
     return seed_of(seed, _OPERATOR)
+
+
+def task_generator(seed: int) -> torch.Generator:
+    """Return the generator that draws the task of the measurement with ``seed``."""
+    return generator_of(seed, _TASK)
 
 
 def draw_noise_std(low: float, high: float, *, seed: int) -> float:

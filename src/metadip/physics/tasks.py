@@ -40,6 +40,16 @@ def noise_range(noise_std: float | Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
+def check_ratio(ratio: float, *, max_ratio: float) -> None:
+    """Refuse a ratio outside (0, max_ratio].
+
+    Raises:
+        UserError: it is so, or no number.
+    """
+    if not _is_finite_number(ratio) or not 0 < ratio <= max_ratio:
+        raise UserError(f"task.ratio={ratio!r} must be a number above 0 and at most {max_ratio:g}")
+
+
 def check_sensing(ratio: float, *, max_ratio: float, operator: str, max_bytes: int) -> None:
     """Refuse bad arguments of a sensing task.
 
@@ -47,8 +57,7 @@ def check_sensing(ratio: float, *, max_ratio: float, operator: str, max_bytes: i
         UserError: ``ratio`` is not in (0, max_ratio], ``operator`` is unknown, or ``max_bytes`` is
             not a positive number.
     """
-    if not _is_finite_number(ratio) or not 0 < ratio <= max_ratio:
-        raise UserError(f"task.ratio={ratio!r} must be a number above 0 and at most {max_ratio:g}")
+    check_ratio(ratio, max_ratio=max_ratio)
     if operator not in get_args(OperatorKind):
         known = ", ".join(get_args(OperatorKind))
         raise UserError(f"task.operator={operator!r} is unknown; choose from {known}")
@@ -61,8 +70,12 @@ def _is_finite_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _image_shape(x: Tensor) -> ImageShape:
-    """Return (C, H, W) of one image in a batch of one."""
+def one_image_shape(x: Tensor) -> ImageShape:
+    """Return (C, H, W) of one image in a batch of one.
+
+    Raises:
+        ValueError: anything else, or not of floating point.
+    """
     if x.ndim != 4 or x.shape[0] != 1 or not x.is_floating_point():
         raise ValueError(f"expected one float image (1, C, H, W), got {x.dtype} {tuple(x.shape)}")
     return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
@@ -182,7 +195,7 @@ SensingTask = CompressiveSensing | PhaseRetrieval
 
 def _sense(x: Tensor, task: SensingTask, *, seed: int, name: str) -> InverseProblem:
     """Measure one image with an operator drawn for it."""
-    shape = _image_shape(x)
+    shape = one_image_shape(x)
     linear = draw_sensing(
         task.operator,
         shape,
@@ -207,7 +220,7 @@ def _measure(
 
     Callers have left inference mode, because a fit differentiates through the operator's buffers.
     """
-    shape = _image_shape(x)
+    shape = one_image_shape(x)
     with torch.no_grad():
         std = draw_noise_std(*noise_range(noise_std), seed=seed)
         physics.set_noise_model(GaussianNoise(std))

@@ -63,10 +63,12 @@ def save_image(path: str | Path, x: Tensor) -> None:
 def measurement_picture(problem: InverseProblem) -> Panel:
     """Return a title and an image (C, H, W) that show what was measured.
 
-    An image is shown as it is; other measurements through the adjoint where the operator is linear,
-    stretched to [0, 1]; else as magnitudes arranged in a square, the largest white.
+    An image is shown as it was taken; other measurements through the adjoint where the operator is
+    linear, stretched to [0, 1]; else as magnitudes arranged in a square, the largest white.
     """
-    y = problem.y.detach()
+    from metadip.physics import as_taken
+
+    y = as_taken(problem).detach()
     if y.ndim == 4 and y.shape[1] in (1, 3) and not y.is_complex():
         return "measured", y[0]
     count = f"{y[0].numel()} measurements"
@@ -89,11 +91,13 @@ def comparison_panels(problem: InverseProblem, x_hat: Tensor) -> list[Panel]:
     Shape:
         ``x_hat``: (1, C, H, W).
     """
+    from metadip.physics import as_taken
+
     title, picture = measurement_picture(problem)
     if problem.x is None:
         return [("no ground truth", None), (title, picture), ("reconstruction", x_hat)]
     if problem.y.shape == problem.x.shape:
-        title += f", {psnr_db(problem.y, problem.x).item():.2f} dB"
+        title += f", {psnr_db(as_taken(problem), problem.x).item():.2f} dB"
     restored = f"reconstruction, {psnr_db(x_hat, problem.x).item():.2f} dB"
     return [("truth", problem.x), (title, picture), (restored, x_hat)]
 

@@ -1,0 +1,50 @@
+"""A mixture of tasks, from which every image draws its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from metadip.data.weights import check_weights
+from metadip.physics.noise import task_generator
+from metadip.types import InverseProblem, Task, UserError
+
+
+@dataclass(frozen=True)
+class TaskMixture:
+    """Measure each image by one of several tasks, for meta-training on all of them.
+
+    Model:
+        Task k comes with probability weight_k / sum of weights, drawn by the image's own seed and
+        independent of its operator and noise: an image's task depends neither on its batch nor on
+        the number of devices. What it measures is what task k alone would measure with that seed.
+    Args:
+        tasks: by name; none a mixture itself.
+        weights: one per task, at least 0, in any unit; 0 leaves a task out.
+    Raises:
+        UserError: see ``check_weights``; or a mixture inside the mixture.
+    """
+
+    tasks: Mapping[str, Task]
+    _: KW_ONLY
+    weights: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        """Refuse bad arguments before anything is measured."""
+        for name, task in self.tasks.items():
+            if isinstance(task, TaskMixture):
+                raise UserError(f"task.tasks.{name} is a mixture: name its tasks one by one")
+        check_weights(self.weights, self.tasks, key="task.weights")
+
+    def draw(self, seed: int) -> str:
+        """Return the name of the task of the image with ``seed``."""
+        names = list(self.tasks)
+        weights = torch.tensor([self.weights[name] for name in names], dtype=torch.float64)
+        return names[int(torch.multinomial(weights, 1, generator=task_generator(seed)))]
+
+    def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
+        """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
+        return self.tasks[self.draw(seed)].measure(x, seed=seed, name=name)
