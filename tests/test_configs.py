@@ -23,8 +23,11 @@ NEEDED = {("data", "folder"): ["data.root=photos"]}  # what a choice asks the us
 PROGRAM_ARGUMENTS = {
     "metadip.data.celeba_data": {"task", "seed"},
     "metadip.data.folder_data": {"task", "seed"},
+    "metadip.data.mixture_data": {"task", "seed"},
     "metadip.data.natural_data": {"task", "seed"},
     "metadip.data.sample_data": {"task", "seed"},
+    "metadip.data.CelebA": {"split", "seed"},
+    "metadip.data.NaturalPatches": {"split", "seed"},
     "metadip.meta.inner_optimizer": {"network"},
 }
 KEY = re.compile(r"^\s*(?:- )?(?P<key>[\w@/.]+(?: /?[\w.@/]+)?):(?P<value>[^#]*)(?P<comment>#.*)?$")
@@ -157,7 +160,7 @@ def test_callbacks_build(choice: str):
     assert all(isinstance(hook, FitCallback) for hook in hooks)
 
 
-@pytest.mark.parametrize("choice", ["celeba", "folder", "natural", "sample"])
+@pytest.mark.parametrize("choice", ["celeba", "folder", "mixture", "natural", "sample"])
 def test_data_build(choice: str):
     cfg = config.compose("train", [f"data={choice}", *NEEDED.get(("data", choice), [])])
     data = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)
@@ -179,7 +182,7 @@ def test_the_rest_of_a_training_builds(tmp_path: Path):
     ("override", "part"),
     [
         ("fit.stepz=3", "did you mean 'fit.steps'"),
-        ("task=denoize", "did you mean 'denoise'? (choices: cpr, cs, denoise)"),
+        ("task=denoize", "did you mean 'denoise'? (choices: cpr, cs, denoise, inpaint, mixture)"),
         ("+task.noise_sdt=0.1", "unknown setting 'task.noise_sdt', did you mean 'noise_std'"),
         ("sed=1", "did you mean 'seed'"),
     ],

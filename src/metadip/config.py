@@ -28,6 +28,7 @@ WHOLE_NUMBERS = {
     "seed": (0, False),
     "image_size": (1, True),
     "threads": (1, True),
+    "checkpoint_minutes": (0, False),
     "fit.steps": (0, True),
     "fit.batch_size": (1, False),
 }

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from metadip.report import atomic_path, markdown_table, prepare_folder, write_csv, write_json
+from metadip.report import (
+    atomic_path,
+    keep_earlier,
+    markdown_table,
+    prepare_folder,
+    write_csv,
+    write_json,
+)
 from metadip.types import UserError
 
 
@@ -39,6 +46,18 @@ def test_an_interrupted_write_changes_nothing(tmp_path: Path, error: type[BaseEx
         write_half()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_earlier_files_are_numbered_in_order_of_time(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    keep_earlier(path)
+    assert os.listdir(tmp_path) == []
+    for text in ("first", "second"):
+        path.write_text(text)
+        keep_earlier(path)
+    assert sorted(os.listdir(tmp_path)) == ["metrics.1.csv", "metrics.2.csv"]
+    assert (tmp_path / "metrics.1.csv").read_text() == "first"
+    assert (tmp_path / "metrics.2.csv").read_text() == "second"
 
 
 def test_files_keep_the_usual_permissions(tmp_path: Path):

@@ -8,8 +8,8 @@ from metadip.report.figures import (
     save_curves,
     save_image,
 )
-from metadip.report.files import atomic_path, prepare_folder, write_json
-from metadip.report.loggers import keep_log, wandb_logger
+from metadip.report.files import atomic_path, keep_earlier, prepare_folder, write_json
+from metadip.report.loggers import wandb_logger
 from metadip.report.metrics import nmse, psnr_db, reconstruction_metrics, ssim
 from metadip.report.provenance import git_commit, save_provenance
 from metadip.report.tables import markdown_table, write_csv
@@ -29,7 +29,7 @@ __all__ = [
     "contact_sheet",
     "forget_results",
     "git_commit",
-    "keep_log",
+    "keep_earlier",
     "markdown_table",
     "mean_entry",
     "measurement_picture",

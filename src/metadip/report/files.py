@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def prepare_folder(folder: str | Path) -> Path:
             f"cannot write to folder '{folder}': {_reason(error)}; choose another folder"
         ) from error
     return folder
+
+
+def keep_earlier(path: Path) -> None:
+    """Rename what an earlier part of a run left under a name that this one would replace.
+
+    ``metrics.csv`` becomes ``metrics.1.csv``, the next one ``metrics.2.csv`` and so on, in order of
+    time. Only the first of several processes does so.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    if path.is_file():
+        names = (path.with_suffix(f".{number}{path.suffix}") for number in count(1))
+        rank_zero_only(path.rename)(next(name for name in names if not name.exists()))
 
 
 def write_json(path: str | Path, content: Any) -> None:

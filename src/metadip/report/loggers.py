@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import netrc
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
-
-
-def keep_log(out: Path) -> None:
-    """Rename ``metrics.csv`` of an earlier part of the run, which Lightning's logger would delete.
-
-    The parts are ``metrics.1.csv``, ``metrics.2.csv`` and so on, in order of time.
-    """
-    from lightning.pytorch.utilities import rank_zero_only
-
-    log, number = out / "metrics.csv", 1 + len(list(out.glob("metrics.*.csv")))
-    if log.is_file():
-        rank_zero_only(log.rename)(out / f"metrics.{number}.csv")
 
 
 def wandb_logger(save_dir: str, *, project: str, name: str | None) -> WandbLogger:

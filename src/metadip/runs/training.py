@@ -20,44 +20,72 @@ if TYPE_CHECKING:
 
 def train(cfg: config.Config) -> Path:
     """Meta-train a prior; return the file of the best one."""
-    from lightning.pytorch.callbacks import (
-        LearningRateMonitor,
-        ModelCheckpoint,
-        OnExceptionCheckpoint,
-    )
+    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
     from metadip.meta import ValidationPicture
-    from metadip.report import keep_log, prepare_folder, save_provenance
+    from metadip.report import keep_earlier, prepare_folder, save_provenance
+    from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
 
     config.check_settings(cfg)
     prepare_process(cfg)
-    if cfg.ckpt is not None and cfg.start is not None:
-        raise UserError("give ckpt= to resume a run, or start= to begin a new one at a prior")
-    if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
-        raise UserError(f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume")
-    data, module = _training_data(cfg), _meta_module(cfg)
     out = Path(cfg.out)
-    keep_log(out)
+    last = out / "last.ckpt"
+    resumed = _resumed(cfg, last)
+    data, module = _training_data(cfg), _meta_module(cfg)
+    keep_earlier(out / "metrics.csv")
+    if resumed is None or resumed.resolve() != last.resolve():
+        keep_earlier(last)  # else ckpt=auto could take it for this run's
     best = ModelCheckpoint(
         out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
     )
     callbacks = [
         best,
-        ModelCheckpoint(out, filename="last", enable_version_counter=False),
-        OnExceptionCheckpoint(out, "interrupted"),
+        LastCheckpoint(last, minutes=cfg.checkpoint_minutes),
         LearningRateMonitor("step"),
         ValidationPicture(out),
+        *(config.build(node) for node in cfg.stability.values()),
     ]
     trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     prepare_folder(out)
     if trainer.is_global_zero:
         save_provenance(out, config_yaml=config.to_yaml(cfg))
-    trainer.fit(module, data, ckpt_path=cfg.ckpt, weights_only=True)
+    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     released = out / "prior.safetensors"
     if trainer.is_global_zero:
-        _release(released, best.best_model_path or out / "last.ckpt")
+        _release(released, _best_of(out, best.best_model_path))
         print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
     return released
+
+
+def _resumed(cfg: config.Config, last: Path) -> Path | None:
+    """Return the checkpoint that this run goes on from, None for a new one."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    if cfg.ckpt == "auto":
+        what = f"resuming {last}" if last.is_file() else f"no {last} yet, a new run"
+        rank_zero_only(print)(f"ckpt=auto: {what}", flush=True)
+        return last if last.is_file() else None
+    if cfg.ckpt is None:
+        return None
+    if cfg.start is not None:
+        raise UserError(
+            "give ckpt= to resume a run, or start= to begin a new one at a prior (ckpt=auto may "
+            "stand beside start=)"
+        )
+    if not Path(cfg.ckpt).is_file():
+        raise UserError(
+            f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume, or auto"
+        )
+    return Path(cfg.ckpt)
+
+
+def _best_of(out: Path, best_model_path: str) -> Path:
+    """Return the best checkpoint, also of a run whose folder was moved; else the last."""
+    if not best_model_path:
+        return out / "last.ckpt"
+    best = Path(best_model_path)
+    return best if best.is_file() else out / "best.ckpt"
 
 
 def _release(path: Path, checkpoint: str | Path) -> None:
@@ -76,6 +104,11 @@ def _meta_module(cfg: config.Config) -> MetaModule:
     prior = config.build(cfg.prior)
     prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
     parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
+    if "n_steps" not in cfg.optimizer:
+        raise UserError(
+            f"optimizer={cfg.choices.optimizer} has no step sizes to learn: "
+            "train with optimizer=momentum_sgd"
+        )
     optimizer = config.build(cfg.optimizer, network=prior.network)
     if cfg.start is not None:
         _begin_at(str(cfg.start), prior, optimizer)
