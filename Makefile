@@ -50,8 +50,9 @@ smoke: env ## train for two steps on the built-in pictures, then restore one wit
 
 check: lint type test ## lint, types and tests: what CI runs
 
-bench: env ## time of a fit step against a bare loop of the same network
+bench: env ## time of a fit step, and gradients, memory and time of the engines of meta-training
 	$(PYTHON) benchmarks/fit_step.py --json
+	$(PYTHON) benchmarks/meta_engine.py --json
 
 clean: ## remove caches, builds and the output of smoke; .venv and other results stay
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache build dist $(SMOKE)

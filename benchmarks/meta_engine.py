@@ -1,0 +1,299 @@
+"""Compare the engines of meta-training: their gradients, their memory, their time.
+
+    python benchmarks/meta_engine.py --json
+    python benchmarks/meta_engine.py --device cuda --tasks 16 --json
+
+The last line is JSON. ``stored`` is the functional engine with the graphs of all inner steps kept.
+
+Gradients: K steps at step size 0.01 and momentum 0.5 in float64, the distance of all meta-gradients
+together (weights, latent, step sizes, momentum) over their length. At the step sizes of training,
+rounding alone changes a float32 meta-gradient.
+
+Memory: the peak of one outer step above the idle process, a fresh process for each engine, which
+goes through K upwards. Idle means: everything is built, and one outer step with K = 1 is over, so
+that neither libraries nor the kernels and buffers that PyTorch keeps from its first call are
+counted; memory that is free again has been given back to the system. Each process runs with the
+same settings of the C library, under which a freed tensor leaves the process at once: the peak is
+what the engine holds. With ``--device cuda`` it is what PyTorch has allocated at most, less what it
+held when idle.
+
+Time: one outer step, forward and backward, in one process, the engines in turns; the median of the
+rounds, and for the ratios the median of each round's own. Ratios of processor time are less
+disturbed by other work on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from operator import truediv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from metadip import config
+from metadip.meta import MetaModule
+from metadip.priors import draw_weights
+from metadip.report import atomic_path, markdown_table
+from metadip.types import InverseProblem
+
+ENGINES = {
+    "learn2learn": ["learner.engine=learn2learn"],
+    "functional": ["learner.engine=functional"],
+    "stored": ["learner.engine=functional", "learner.functional.keep_graphs=true"],
+}
+GRADIENT_SIZE_PX = 32
+# The meta-gradient is not yet chaotic here; the latent learns too.
+GENTLE = ["optimizer.lr=0.01", "optimizer.momentum=0.5", "outer.latent_lr=0.001"]
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+MIB = 2**20
+
+
+class OuterStep(NamedTuple):
+    """All that one outer step needs."""
+
+    module: MetaModule
+    problems: list[InverseProblem]
+
+    def gradients(self) -> list[Tensor]:
+        """Return the meta-gradients, one for each tensor that is learned."""
+        module = self.module
+        parts = module.prior, module.inner_optimizer, module.objective
+        module.zero_grad()
+        loss = module.learner.outer_loss(*parts, self.problems).loss
+        loss.backward()
+        params = [param for param in module.parameters() if param.requires_grad]
+        return [param.grad for param in params if param.grad is not None]
+
+
+class Timing(NamedTuple):
+    """Seconds per task, by the clock and of this process alone."""
+
+    wall: float
+    cpu: float
+
+
+def build(
+    engine: str,
+    inner_steps: int,
+    options: argparse.Namespace,
+    *,
+    overrides: Sequence[str] = (),
+    size_px: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> OuterStep:
+    """Build an engine as ``train.py`` does, and denoising tasks of random colour images."""
+    steps = [f"learner.inner_steps={inner_steps}", f"learner.multi_step_from={min(5, inner_steps)}"]
+    cfg = config.compose("train", [*ENGINES[engine], *steps, *overrides])
+    prior = config.build(cfg.prior)
+    prior.network, prior.learned = draw_weights(prior.network, seed=0), True
+    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
+    parts["optimizer"] = config.build(cfg.optimizer, network=prior.network)
+    module = MetaModule(prior, **parts).to(device=options.device, dtype=dtype)
+    side = size_px or options.size
+    images = torch.rand(options.tasks, 1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    task, problems = config.build(cfg.task), []
+    for i, x in enumerate(images):
+        problem = task.measure(x, seed=i).to(options.device)
+        problems.append(replace(problem, y=problem.y.to(dtype), x=problem.x.to(dtype)))
+    return OuterStep(module, problems)
+
+
+def gradient_difference(options: argparse.Namespace) -> float:
+    """Return ||g_functional - g_learn2learn|| / ||g_learn2learn|| in float64."""
+    gradients = []
+    for engine in ("learn2learn", "functional"):
+        outer_step = build(
+            engine, options.inner_steps, options, overrides=GENTLE,
+            size_px=min(GRADIENT_SIZE_PX, options.size), dtype=torch.float64,
+        )  # fmt: skip
+        gradients.append(torch.cat([g.flatten() for g in outer_step.gradients()]))
+    exact, other = gradients
+    return float((other - exact).norm() / exact.norm())
+
+
+def times(options: argparse.Namespace) -> dict[str, list[Timing]]:
+    """Return the time per task of each engine in each round."""
+    outer_steps = {name: build(name, options.inner_steps, options) for name in ENGINES}
+    for outer_step in outer_steps.values():  # warm-up
+        outer_step.gradients()
+    timings: dict[str, list[Timing]] = {name: [] for name in outer_steps}
+    for number in tqdm(range(options.rounds), desc="time", unit="round", disable=None):
+        for name in sorted(outer_steps, reverse=bool(number % 2)):  # none always goes first
+            wait(options.device)
+            wall, cpu = time.perf_counter(), time.process_time()
+            outer_steps[name].gradients()
+            wait(options.device)
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            timings[name].append(Timing(*(seconds / options.tasks for seconds in spent)))
+    return timings
+
+
+def wait(device: str) -> None:
+    """Wait for the device's work to end."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peaks_mib(engine: str, options: argparse.Namespace) -> dict[int, float]:
+    """Return the peak memory of one outer step above this process when idle, MiB, for each K."""
+    build(engine, 1, options).gradients()
+    peaks = {}
+    for k in sorted(options.curve):
+        outer_step = build(engine, k, options)
+        gc.collect()
+        peaks[k] = round(peak_bytes(outer_step.gradients, torch.device(options.device)) / MIB, 1)
+    return peaks
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """Return how much memory ``work`` holds at most, above what was held before."""
+    if device.type == "cuda":
+        idle = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - idle
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    idle = resident_bytes("VmRSS")
+    work()
+    return resident_bytes("VmHWM") - idle
+
+
+def resident_bytes(field: str) -> int:
+    """Return a line of Linux's account of this process: VmRSS is now, VmHWM the peak."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(re.findall(rf"{field}:\s+(\d+) kB", status)[0])
+
+
+def memory_curves(options: argparse.Namespace) -> dict[str, dict[int, float]]:
+    """Measure each engine in a process of its own; with its graphs kept at one K alone."""
+    curves = {}
+    for engine in tqdm(ENGINES, desc="memory", unit="process", disable=None):
+        lengths = {options.inner_steps, *(options.curve if engine != "stored" else [])}
+        command = [
+            sys.executable, __file__, "--probe", engine, "--curve", *map(str, sorted(lengths)),
+            "--size", str(options.size), "--tasks", str(options.tasks),
+            "--threads", str(torch.get_num_threads()), "--device", options.device,
+        ]  # fmt: skip
+        output = subprocess.run(
+            command, env={**os.environ, **MALLOC}, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+        found: dict[str, float] = json.loads(output.splitlines()[-1])
+        curves[engine] = {int(k): mib for k, mib in found.items()}
+    return curves
+
+
+def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
+    """Save the picture of memory over K."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from metadip.report.figures import BLUE, DPI, GREY, ORANGE, STYLE
+
+    looks = {
+        "learn2learn": ("learn2learn", ORANGE), "functional": ("functional", BLUE),
+        "stored": ("functional, graphs kept", GREY),
+    }  # fmt: skip
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.5, 3.2), dpi=DPI, layout="constrained", facecolor="white")
+        ax = figure.subplots()
+        for engine, curve in curves.items():
+            label, colour = looks[engine]
+            ax.plot(list(curve), list(curve.values()), "o-", color=colour, label=label)
+        ax.set(xlabel="inner steps K", ylabel="peak above idle (MiB)", ylim=(0, None), title=title)
+        ax.legend()
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png")
+
+
+def summary(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything; return what the JSON line holds."""
+    k, longest = options.inner_steps, max(options.inner_steps, *options.curve)
+    difference = gradient_difference(options)
+    timings = times(options)
+    memory = memory_curves(options)
+
+    def time_ratio(engine: str, clock: str) -> float:
+        own, other = ([getattr(t, clock) for t in timings[e]] for e in (engine, "learn2learn"))
+        return round(float(statistics.median(map(truediv, own, other))), 4)
+
+    def memory_ratio(engine: str, steps: int) -> float:
+        return round(memory[engine][steps] / memory["learn2learn"][k], 4)
+
+    return {
+        "grad_rel_diff_float64": difference,
+        f"memory_ratio_k{k}": memory_ratio("functional", k),
+        f"memory_ratio_k{k}_stored": memory_ratio("stored", k),
+        f"memory_k{longest}_over_learn2learn_k{k}": memory_ratio("functional", longest),
+        f"time_ratio_k{k}": time_ratio("functional", "wall"),
+        f"time_ratio_k{k}_stored": time_ratio("stored", "wall"),
+        f"cpu_time_ratio_k{k}": time_ratio("functional", "cpu"),
+        f"cpu_time_ratio_k{k}_stored": time_ratio("stored", "cpu"),
+        "memory_mib": memory,
+        "s_per_task": {n: statistics.median(t.wall for t in ts) for n, ts in timings.items()},
+        **{n: getattr(options, n) for n in ("size", "inner_steps", "tasks", "rounds", "device")},
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--inner-steps", type=int, default=20, help="K of gradients and times")
+    parser.add_argument(
+        "--curve", type=int, nargs="+", default=[5, 10, 20, 50, 100], help="K of the memory curve"
+    )
+    parser.add_argument("--size", type=int, default=64, help="side of the images, px")
+    parser.add_argument("--tasks", type=int, default=1, help="tasks per outer step")
+    parser.add_argument("--rounds", type=int, default=5, help="timed outer steps of each engine")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--picture", type=Path, help="PNG of memory over K")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--probe", choices=ENGINES, help=argparse.SUPPRESS)  # of memory
+    options = parser.parse_args(argv)
+    counts = [options.inner_steps, options.size, options.tasks, options.rounds]
+    if min(*counts, *options.curve, options.threads or 1) < 1:
+        parser.error("--inner-steps, --curve, --size, --tasks, --rounds, --threads: at least 1")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = parse(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.probe:
+        print(json.dumps(peaks_mib(options.probe, options)))
+        return
+    content = summary(options)
+    memory: dict[str, dict[int, float]] = content["memory_mib"]
+    lengths = memory["functional"]
+    rows = [{"K": k, **{e: curve.get(k) for e, curve in memory.items()}} for k in lengths]
+    print("Peak memory of an outer step above the idle process (MiB)")
+    print(markdown_table(rows, {name: name for name in rows[0]}, dict.fromkeys(ENGINES, ".0f")))
+    if options.picture:
+        draw(options.picture, memory, f"{options.size} px, tasks at a time: {options.tasks}")
+    if options.json:
+        print(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main()
