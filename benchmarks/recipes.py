@@ -40,15 +40,16 @@ from metadip.types import UserError
 
 REPO = Path(__file__).resolve().parents[1]
 FUNCTIONAL = "learner.engine=functional"
+KEPT = [FUNCTIONAL, "learner.functional.keep_graphs=true"]  # as fast as learn2learn
 RECIPES = {
     "learn2learn20": ["learner.engine=learn2learn", "learner.inner_steps=20"],
-    "functional20": [FUNCTIONAL, "learner.inner_steps=20"],
-    "functional50": [FUNCTIONAL, "learner.inner_steps=50"],
-    "truncated50": [FUNCTIONAL, "learner.inner_steps=50", "learner.curriculum.truncate_steps=20"],
-    "first_order20": [FUNCTIONAL, "learner.inner_steps=20", "learner.first_order=true"],
+    "functional20": [*KEPT, "learner.inner_steps=20"],
+    "functional50": [*KEPT, "learner.inner_steps=50"],
+    "truncated50": [*KEPT, "learner.inner_steps=50", "learner.curriculum.truncate_steps=20"],
+    "first_order20": [*KEPT, "learner.inner_steps=20", "learner.first_order=true"],
     "reptile20": [FUNCTIONAL, "learner.inner_steps=20", "learner.functional.reptile=true"],
-    "per_step20": [FUNCTIONAL, "learner.inner_steps=20", "optimizer.per_tensor=false"],
-    "last_step20": [FUNCTIONAL, "learner.inner_steps=20", "learner.multi_step_weight=0"],
+    "per_step20": [*KEPT, "learner.inner_steps=20", "optimizer.per_tensor=false"],
+    "last_step20": [*KEPT, "learner.inner_steps=20", "learner.multi_step_weight=0"],
 }
 REPORTED_STEPS = (5, 10, 20, 50, 100)
 EPOCHS = 3  # of every recipe: each ends with a checkpoint, and a validation that decides nothing

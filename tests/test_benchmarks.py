@@ -1,13 +1,21 @@
 """The benchmarks at tiny sizes: what they print can be read, and work is not done twice."""
 
+import argparse
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from metadip import config, load
+from metadip.report import psnr_db
+from tests.test_sweep import expand, read_sweep
+from tests.tiny import save_tiny_prior
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -83,3 +91,160 @@ def test_dip_is_really_measured(released_prior, arguments, capsys):
     result = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]["denoise"]
     assert 0 < result["dip at its best step (dB)"]["mean"] < 40
     assert "metadip at 50 (dB)" not in result
+
+
+def test_rules_beyond_the_learned_steps_are_compared(arguments, capsys, monkeypatch, tmp_path):
+    script = load_script("beyond")
+    (tmp_path / "faces" / "list_eval_partition.txt").write_text("000001.jpg 1\n")
+    prior = save_tiny_prior(tmp_path / "prior.safetensors")
+    command = [*arguments[:6], "--ckpt", str(prior), "--tasks", "denoise", "--steps", "10"]
+    command += ["--rules", "hold", "decay", "adam"]
+    assert script.main(command) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
+    assert [row["rule"] for row in first] == ["hold", "decay", "adam"] * 2
+    assert len({row["10"] for row in first}) == 3  # they are different rules
+    monkeypatch.setattr(script, "measure", lambda *_: pytest.fail("measured twice"))
+    assert script.main(command) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == first
+    assert script.main([*command, "--seed", "1"]) == 2
+    assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_what_more_steps_lose_is_found():
+    script = load_script("beyond")
+    rising = [k / 10 for k in range(201)]  # 2, 5, 10 and 20 dB at the marked steps
+    dipping = [*rising[:60], 0.0, *rising[61:150], *[4.0] * 51]
+    rows = script.rows_of({("cs", "hold"): [rising, dipping], ("denoise", "hold"): [rising]})
+    assert [row["task"] for row in rows] == ["denoise", "cs"]
+    assert (rows[0]["loss"], rows[0]["dip"], rows[0]["50"]) == (0.0, 0.0, 5.0)
+    assert rows[1]["200"] == 12.0
+    assert rows[1]["loss"] == 0.0
+    assert rows[1]["dip"] == pytest.approx(14.9 - 4.0)
+    (line,) = script.over_tasks(rows)
+    assert (line["200"], line["fits"], line["dip"]) == (16.0, 3, rows[1]["dip"])
+
+
+MEMORY = {"learn2learn": {3: 50.0, 6: 100.0}, "functional": {3: 10.0, 6: 20.0}, "stored": {3: 55.0}}
+
+
+def test_meta_engine_ends_with_a_line_of_json(capsys, monkeypatch, tmp_path):
+    script = load_script("meta_engine")
+    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
+    sizes = ["--size", "16", "--inner-steps", "3", "--curve", "6", "--rounds", "1"]
+    script.main([*sizes, "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
+    content = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < content["grad_rel_diff_float64"] < 1e-9
+    assert content["memory_ratio_k3"] == 0.2
+    assert content["memory_ratio_k3_stored"] == 1.1
+    assert content["memory_k6_over_learn2learn_k3"] == 0.4
+    assert content["time_ratio_k3"] > 0
+    assert content["time_ratio_k3_stored"] > 0
+    assert Image.open(tmp_path / "memory.png").format == "PNG"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_peak_memory_is_what_a_step_holds_at_once(monkeypatch):
+    script = load_script("meta_engine")
+
+    def hold(_engine, inner_steps, _options):
+        return SimpleNamespace(  # 32 MiB each
+            gradients=lambda: [torch.ones(2**23) for _ in range(inner_steps)].clear()
+        )
+
+    monkeypatch.setattr(script, "build", hold)
+    peaks = script.peaks_mib("functional", argparse.Namespace(device="cpu", curve=[4, 2]))
+    assert peaks == {2: pytest.approx(64, rel=0.05), 4: pytest.approx(128, rel=0.05)}
+
+
+@pytest.fixture
+def recipes() -> ModuleType:
+    return load_script("recipes")
+
+
+@pytest.fixture
+def recipe_arguments(arguments, tmp_path: Path) -> list[str]:
+    partition = tmp_path / "faces" / "list_eval_partition.txt"
+    partition.write_text("000001.jpg 1\n")
+    return [*arguments[:6], "--recipes", "functional50", "--budget-s", "100", "--val", "1"]
+
+
+def test_every_recipe_is_a_setting_of_train(recipes, recipe_arguments):
+    options = recipes.parse(recipe_arguments)
+    settings = {name: recipes.settings_of(name, options) for name in recipes.RECIPES}
+    learned = [config.compose("train", values) for values in settings.values()]
+    for cfg in learned:
+        config.build(cfg.learner)
+    assert len({config.to_yaml(cfg) for cfg in learned}) == len(settings)  # no two are the same
+
+
+def test_an_interrupted_recipe_goes_on_and_a_finished_one_is_kept(
+    recipes, recipe_arguments, capsys, monkeypatch, tmp_path
+):
+    run = tmp_path / "out" / "functional50"
+    commands: list[list[str]] = []
+
+    def train(command, **_):
+        commands.append(command)
+        torch.save({"global_step": 40}, run / "last.ckpt")
+        if len(commands) == 1:
+            raise subprocess.CalledProcessError(137, command)
+        (run / "prior.safetensors").touch()
+
+    monkeypatch.setattr(recipes, "step_seconds", lambda _: 2.5)
+    monkeypatch.setattr(recipes.subprocess, "run", train)
+    monkeypatch.setattr(
+        recipes, "evaluate", lambda *_: {f"psnr_{k}_db": 20.0 for k in recipes.REPORTED_STEPS}
+    )
+    assert recipes.main(recipe_arguments) == 2
+    assert "train.py ended with code 137" in capsys.readouterr().err
+    monkeypatch.setattr(recipes, "step_seconds", lambda _: pytest.fail("planned twice"))
+    assert recipes.main(recipe_arguments) == 0
+    assert recipes.main(recipe_arguments) == 0  # nothing is run again
+    first, second = (config.compose("train", command[2:]) for command in commands)
+    assert (first.ckpt, second.ckpt) == (None, str(run / "last.ckpt"))
+    assert (second.trainer.max_steps, second.data.loader.epoch_size) == (40, 10)  # 100 s / 2.5 s
+    rows = (tmp_path / "out" / "recipes.csv").read_text().splitlines()
+    assert rows[1].startswith("functional50,1,40,40,2.5,20.0")
+    assert recipes.main([*recipe_arguments, "--seed", "1"]) == 2
+    assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_a_recipe_is_judged_by_fits_of_its_weights(recipes, recipe_arguments, tmp_path):
+    prior = save_tiny_prior(tmp_path / "prior.safetensors")
+    found = recipes.evaluate(prior, recipes.parse(recipe_arguments))
+    image = Image.open(tmp_path / "faces" / "img_align_celeba" / "000001.jpg")
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    task = config.build(config.compose("train", ["experiment=faces64"]).val_task)
+    problem = task.measure(x, seed=recipes.seed_of(0, 0, 0))
+    x_hat = load(str(prior), steps=5)(problem.y, problem.physics)
+    assert found["psnr_5_db"] == pytest.approx(psnr_db(x_hat, x).item(), abs=1e-3)
+
+
+def test_a_sweep_runs_here_as_its_agent_would_run_it(capsys, monkeypatch, tmp_path):
+    script, file = load_script("sweep"), REPO / "conf" / "sweep" / "small.yaml"
+    commands: list[list[str]] = []
+
+    def train(command, **_):
+        commands.append(command)
+        out = tmp_path / f"run{len(commands) - 1:02d}"
+        out.mkdir()
+        callbacks = {"best": {"best_model_score": torch.tensor(20.0 + len(commands))}, "last": {}}
+        torch.save({"global_step": 96, "callbacks": callbacks}, out / "last.ckpt")
+        (out / "prior.safetensors").touch()
+
+    monkeypatch.setattr(script.subprocess, "run", train)
+    for _ in range(2):  # the second time nothing is left to do
+        assert script.main([str(file), "--out", str(tmp_path), "threads=1"]) == 0
+    assert len(commands) == 6
+    assert len({" ".join(command[2:-1]) for command in commands}) == 6
+    *settings, threads, _ = commands[0][2:]
+    assert threads == "threads=1"
+    agent = config.compose("train", expand(read_sweep(file))[3:])
+    assert config.compose("train", settings) == agent
+    assert "26.00" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_sweep_that_needs_the_server_is_refused(capsys, tmp_path):
+    file = REPO / "conf" / "sweep" / "inner_lr.yaml"
+    assert load_script("sweep").main([str(file), "--out", str(tmp_path)]) == 2
+    assert "only grids run here, method is bayes" in capsys.readouterr().err

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metadip.fitting import Adam, MomentumSGD
+from metadip.fitting import Adam, MomentumSGD, fit
 from metadip.fitting.optimizers import Optimizer
+from tests.fitting.tiny import MSE, StopImage, linear_prior, sensed
 
 MOMENTUM: dict[str, Any] = {"lr": 0.1, "momentum": 0.5, "n_steps": 3}
 SHAPES = ((3, 2), (4,))
@@ -105,8 +106,9 @@ def test_handover_blends_into_adam():
             if k >= 3:
                 squares.append(g.square())
                 weights = [0.99 ** (k - 3 - j) for j in range(len(squares))]
-                s_hat = sum(w * s for w, s in zip(weights, squares, strict=True)) / sum(weights)
-                lr = 0.05 * (3 / (k + 1)) ** 2
+                mean = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+                s_hat = torch.tensordot(mean, torch.stack(squares), dims=1)
+                lr = 0.05 * (3 / (k + 1)) ** 1.5
                 theta = theta - share * lr * 0.5 * velocity / s_hat.sqrt()
         torch.testing.assert_close(result[i].detach(), theta, rtol=1e-6, atol=1e-7)
 
@@ -129,6 +131,21 @@ def test_handover_treats_stacked_weights_as_it_treats_each():
     together = run(handover(), stacked[0], list(stacked[1:]))
     for i, one in enumerate(alone):
         assert all(torch.equal(a, b[i]) for a, b in zip(one, together, strict=True))
+
+
+def test_handover_goes_on_when_an_image_stops():
+    problems = [sensed(seed, 100, (2, 8, 8)) for seed in range(3)]
+
+    def run_both(stacked: bool) -> list[Tensor]:
+        results = fit(
+            problems, linear_prior(), MSE, handover(), steps=8, hooks=[StopImage({1: 5})],
+            stacked=stacked,
+        )  # fmt: skip
+        assert [result.steps for result in results] == [8, 5, 8]
+        return [result.x_hat for result in results]
+
+    for one, other in zip(run_both(True), run_both(False), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_handover_is_differentiable_where_a_gradient_is_zero():

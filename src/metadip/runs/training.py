@@ -109,6 +109,11 @@ def _meta_module(cfg: config.Config) -> MetaModule:
             f"optimizer={cfg.choices.optimizer} has no step sizes to learn: "
             "train with optimizer=momentum_sgd"
         )
+    if cfg.optimizer.beyond == "adam" and cfg.optimizer.n_steps < cfg.learner.inner_steps:
+        raise UserError(
+            f"optimizer.n_steps={cfg.optimizer.n_steps} must be at least learner.inner_steps="
+            f"{cfg.learner.inner_steps}: training does not go through the handover to Adam"
+        )
     optimizer = config.build(cfg.optimizer, network=prior.network)
     if cfg.start is not None:
         _begin_at(str(cfg.start), prior, optimizer)
@@ -122,7 +127,10 @@ def _begin_at(start: str, prior: Prior, optimizer: MomentumSGD) -> None:
     """Take weights, latent, step sizes and momentum over from a prior that was learned before."""
     from metadip.checkpoint import load_prior
 
-    learned = load_prior(start)
+    try:
+        learned = load_prior(start)
+    except UserError as error:
+        raise UserError(str(error).replace("ckpt=", "start=", 1)) from error
     for part in ("network", "latent"):
         old, new = (getattr(p, part).description for p in (learned.prior, prior))
         if old != new:

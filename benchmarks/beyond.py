@@ -1,0 +1,175 @@
+"""Compare the rules that continue a fit beyond the learned steps, on validation images.
+
+    python benchmarks/beyond.py --images FOLDER_IN_CELEBA_LAYOUT --out results
+    python benchmarks/beyond.py --images FOLDER --out results --rules hold adam --count 20
+
+Each rule, task and image leaves its PSNR after every step in a file of ``--out``; a second call
+with the same settings skips those that are there. The table shows the mean PSNR after some numbers
+of steps; "loss" is the most that the mean loses from one of the marked numbers of steps to a later
+one, "worst dip" the most that a single image falls below what it had reached, at any step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from metadip import config, load
+from metadip.callbacks import OraclePSNR
+from metadip.data import CelebA, SampleKey, seed_of
+from metadip.fitting.optimizers import BEYOND
+from metadip.report import markdown_table, prepare_folder, write_json
+from metadip.types import InverseProblem, UserError
+
+TASKS = ("denoise", "cs", "cpr")
+REPORTED_STEPS = (10, 20, 30, 50, 100, 200)
+MARKED_STEPS = (20, 50, 100, 200)  # more of them must not be worse
+
+Curve = list[float]
+Curves = dict[tuple[str, str], list[Curve]]
+
+
+def make_problem(images: CelebA, task: str, index: int, options: argparse.Namespace) -> Any:
+    """Measure image ``index``."""
+    operator = [] if task == "denoise" else [f"task.operator={options.operator}"]
+    cfg = config.compose("infer", [f"task={task}", *operator])
+    x = images[SampleKey(0, index)].x[None]
+    return config.build(cfg.task).measure(x, seed=seed_of(options.seed, 0, index))
+
+
+def measure(rule: str, problem: InverseProblem, options: argparse.Namespace) -> Curve:
+    """Return the PSNR after 0, 1, ... steps."""
+    method = load(options.ckpt, steps=options.steps, beyond=rule)
+    result = method.reconstruct([problem], hooks=[OraclePSNR()])[0]
+    return [round(value, 3) for value in result.curves["psnr_db"].tolist()]
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what an entry depends on, besides rule, task and image."""
+    names = ("split", "ckpt", "size", "steps", "operator", "seed")
+    return {"images": str(options.images)} | {name: getattr(options, name) for name in names}
+
+
+def measure_all(options: argparse.Namespace) -> Curves:
+    """Measure what is missing; return the curves of every (task, rule)."""
+    images = CelebA(
+        options.images, split=options.split, crop_px=None, size_px=options.size, flip=False,
+        seed=options.seed,
+    )  # fmt: skip
+    count, settings = min(options.count, len(images)), settings_of(options)
+    jobs = [
+        (i, task, rule) for i in range(count) for task in options.tasks for rule in options.rules
+    ]
+    curves: Curves = {}
+    for index, task, rule in tqdm(jobs, unit="fit", disable=None):
+        path = options.out / f"{task}_{rule}_{index:05d}.json"
+        entry = json.loads(path.read_text()) if path.is_file() else {}
+        if entry and entry["settings"] != settings:
+            raise UserError(f"{path} was made with other settings: choose another --out")
+        if not entry:
+            problem = make_problem(images, task, index, options)
+            entry = {"psnr_db": measure(rule, problem, options), "settings": settings}
+            write_json(path, entry)
+        curves.setdefault((task, rule), []).append(entry["psnr_db"])
+    return curves
+
+
+def largest_fall(curve: Sequence[float]) -> float:
+    """Return how far a later value lies below an earlier one at most, 0 if they only rise."""
+    best, fall = -math.inf, 0.0
+    for value in curve:
+        best = max(best, value)
+        fall = max(fall, best - value)
+    return fall
+
+
+def rows_of(curves: Curves) -> list[dict[str, Any]]:
+    """Return a line per task and rule; their order is that of the tasks."""
+    rows = []
+    for (task, rule), images in curves.items():
+        mean = [statistics.fmean(values) for values in zip(*images, strict=True)]
+        marked = [mean[k] for k in MARKED_STEPS if k < len(mean)]
+        falls = {
+            "loss": largest_fall(marked),
+            "dip": max(largest_fall(curve[MARKED_STEPS[0] :]) for curve in images),
+        }
+        at_steps = {str(k): mean[k] for k in REPORTED_STEPS if k < len(mean)}
+        rows.append({"task": task, "rule": rule, **at_steps, **falls, "fits": len(images)})
+    return sorted(rows, key=lambda row: TASKS.index(row["task"]))
+
+
+def over_tasks(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line per rule: the mean over tasks of what was reached, the largest of the falls."""
+    lines = []
+    for rule in dict.fromkeys(row["rule"] for row in rows):
+        parts = [row for row in rows if row["rule"] == rule]
+        steps = [key for key in parts[0] if key.isdigit()]
+        means = {k: statistics.fmean(part[k] for part in parts) for k in steps}
+        falls = {k: max(part[k] for part in parts) for k in ("loss", "dip")}
+        fits = sum(part["fits"] for part in parts)
+        lines.append({"task": "all", "rule": rule, **means, **falls, "fits": fits})
+    return lines
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the Markdown table."""
+    steps = [key for key in rows[0] if key.isdigit()]
+    titles = {
+        "task": "task", "rule": "rule", **{k: f"{k} (dB)" for k in steps}, "loss": "loss (dB)",
+        "dip": "worst dip (dB)", "fits": "fits",
+    }  # fmt: skip
+    return markdown_table(rows, titles, dict.fromkeys([*steps, "loss", "dip"], ".2f"))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=Path, required=True, help="faces in CelebA's layout")
+    parser.add_argument("--split", default="val", help="which faces, by the partition file")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file per fit goes here")
+    parser.add_argument("--ckpt", default="faces64", help="a released name or a file")
+    parser.add_argument("--rules", nargs="+", choices=BEYOND, default=list(BEYOND))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--size", type=int, default=64, help="side of the images, px")
+    parser.add_argument("--count", type=int, default=4, help="images, the first ones in order")
+    parser.add_argument("--steps", type=int, default=max(REPORTED_STEPS), help="of every fit")
+    parser.add_argument("--operator", default="structured", help="of cs and cpr, see conf/task")
+    parser.add_argument("--seed", type=int, default=0, help="of noise and operators")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
+    options = parser.parse_args(argv)
+    if min(options.size, options.count, options.steps, options.threads or 1) < 1:
+        parser.error("--size, --count, --steps and --threads must be at least 1")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
+    options = parse(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        prepare_folder(options.out)
+        rows = rows_of(measure_all(options))
+        rows += over_tasks(rows)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished fits are kept", file=sys.stderr)
+        return 130
+    print(table_of(rows))
+    print(json.dumps({"command": sys.argv, "settings": settings_of(options), "results": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
