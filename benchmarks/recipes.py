@@ -52,7 +52,7 @@ RECIPES = {
     "last_step20": [*KEPT, "learner.inner_steps=20", "learner.multi_step_weight=0"],
 }
 REPORTED_STEPS = (5, 10, 20, 50, 100)
-EPOCHS = 3  # of every recipe: each ends with a checkpoint, and a validation that decides nothing
+EPOCHS = 4  # of every recipe: each ends with a checkpoint, and a validation that decides nothing
 VAL_SIZE = 1  # faces of that validation
 CLOCK_FACTOR, CLOCK_EXTRA_S = 3, 600  # a run is ended after this many budgets, and the extra time
 

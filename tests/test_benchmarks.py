@@ -202,7 +202,7 @@ def test_an_interrupted_recipe_goes_on_and_a_finished_one_is_kept(
     assert recipes.main(recipe_arguments) == 0  # nothing is run again
     first, second = (config.compose("train", command[2:]) for command in commands)
     assert (first.ckpt, second.ckpt) == (None, str(run / "last.ckpt"))
-    assert (second.trainer.max_steps, second.data.loader.epoch_size) == (40, 10)  # 100 s / 2.5 s
+    assert (second.trainer.max_steps, second.data.loader.epoch_size) == (40, 20)  # 100 s / 2.5 s
     rows = (tmp_path / "out" / "recipes.csv").read_text().splitlines()
     assert rows[1].startswith("functional50,1,40,40,2.5,20.0")
     assert recipes.main([*recipe_arguments, "--seed", "1"]) == 2
