@@ -31,6 +31,7 @@ def learner(engine: str, **change: Any) -> Learner:
         "inner_steps": K,
         "multi_step_weight": 0.4,
         "multi_step_from": 1,
+        "log_error": False,
         "first_order": False,
         "curriculum": Curriculum(),
         "functional": FunctionalOptions(),
@@ -75,10 +76,32 @@ def test_inner_loop_equals_the_loop_of_fit(setting: Any, engine: str):
     outcome = learner(engine).outer_loss(prior, rule, MSE_TV, [problem])
     errors = torch.stack(Record.errors).double()
     assert len(errors) == K + 1
-    torch.testing.assert_close(outcome.step_losses, errors[None], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(outcome.step_errors, errors[None], rtol=1e-6, atol=1e-9)
     expected = 0.6 * errors[K] + 0.4 * errors[1:].mean()
     torch.testing.assert_close(outcome.loss.detach(), expected, rtol=1e-6, atol=1e-9)
     assert (errors[0] - errors[K]).abs() > 1e-3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_logarithm_weighs_each_task_by_its_own_error(setting: Any, engine: str):
+    prior, rule, problem = setting
+    easy = sensed(4, 90, (3, 8, 8))
+    easy = replace(easy, x=easy.x * 0.5 + 0.25)
+    log_learner = learner(engine, log_error=True, multi_step_weight=0.0)
+    outcome = log_learner.outer_loss(prior, rule, MSE_TV, [problem, easy])
+    last = outcome.step_errors[:, -1]
+    torch.testing.assert_close(outcome.loss.detach(), last.log().mean())
+    outcome.loss.backward()
+    expected = torch.zeros_like(prior.network.head.weight)
+    for task, error in zip((problem, easy), last, strict=True):
+        alone = copy.deepcopy((prior, rule))
+        plain = learner(engine, multi_step_weight=0.0)
+        for parameter in alone[0].parameters():
+            parameter.grad = None
+        plain.outer_loss(*alone, MSE_TV, [task]).loss.backward()
+        expected += alone[0].network.head.weight.grad / error / 2
+    torch.testing.assert_close(prior.network.head.weight.grad, expected, rtol=1e-7, atol=1e-10)
+    assert abs(last[0] / last[1] - 1) > 0.1
 
 
 def meta_gradients(setting: Any, engine: str, **change: Any) -> dict[str, Tensor]:
@@ -165,7 +188,7 @@ def test_base_weights_and_rule_are_unchanged_by_adaptation(setting: Any, engine:
         for name, tensor in module.state_dict().items():
             assert torch.equal(tensor, kept[name]), name
     again = learner(engine).outer_loss(prior, rule, MSE_TV, [problem])
-    torch.testing.assert_close(again.step_losses, one.step_losses, rtol=0, atol=0)
+    torch.testing.assert_close(again.step_errors, one.step_errors, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +206,7 @@ def test_weights_of_the_steps(weight: float, first: int, expected: list[float]):
     losses = torch.tensor([[1.0, 10.0, 100.0, 1000.0], [0.0, 0.0, 0.0, 0.0]])
     outcome = plan.combine(losses)
     assert outcome.loss.item() == pytest.approx(sum(w * 10**k for k, w in enumerate(expected)) / 2)
-    assert torch.equal(outcome.step_losses, losses)
+    assert torch.equal(outcome.step_errors, losses)
 
 
 def schedule(curriculum: Curriculum = Curriculum(), **change: Any) -> InnerLoopSchedule:  # noqa: B008, frozen

@@ -40,6 +40,7 @@ LEARNER: dict[str, Any] = {
     "inner_steps": 2,
     "multi_step_weight": 0.3,
     "multi_step_from": 0,
+    "log_error": False,
     "first_order": False,
     "curriculum": Curriculum(),
     "functional": FunctionalOptions(),

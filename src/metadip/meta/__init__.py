@@ -21,6 +21,7 @@ def build_learner(
     inner_steps: int,
     multi_step_weight: float,
     multi_step_from: int,
+    log_error: bool,
     first_order: bool,
     curriculum: Curriculum,
     functional: FunctionalOptions,
@@ -37,6 +38,7 @@ def build_learner(
         inner_steps,
         multi_step_weight=multi_step_weight,
         multi_step_from=multi_step_from,
+        log_error=log_error,
         first_order=first_order,
         curriculum=curriculum,
     )

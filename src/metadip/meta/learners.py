@@ -18,12 +18,12 @@ class OuterLoss(NamedTuple):
     """The outer loss of a batch of tasks, differentiable in the meta-parameters, and its steps.
 
     Shape:
-        ``loss``: scalar, the mean over tasks. ``step_losses``: (B, inner_steps + 1), outer loss of
-        each task after each inner step, detached.
+        ``loss``: scalar, the mean over tasks. ``step_errors``: (B, inner_steps + 1), square error
+        of each task after each inner step, detached.
     """
 
     loss: Tensor
-    step_losses: Tensor
+    step_errors: Tensor
 
 
 class Learner(Protocol):
@@ -40,6 +40,8 @@ class Learner(Protocol):
     ) -> OuterLoss:
         """Return the mean of sum_k w_k ||f_theta_k(z) - x||^2 / n, differentiable in what learns.
 
+        The schedule may ask for the logarithm of each square error.
+
         Raises:
             ValueError: a problem has no clean image.
         """
@@ -53,15 +55,18 @@ class InnerLoopPlan(NamedTuple):
         steps: K.
         first_order_steps: so many steps, from the first on, take their gradient as a constant.
         weights: (K + 1,), of the outer loss after each step.
+        log_error: the outer loss is the logarithm of the square error.
     """
 
     steps: int
     first_order_steps: int
     weights: Tensor
+    log_error: bool = False
 
-    def combine(self, step_losses: Tensor) -> OuterLoss:
-        """Weigh the outer losses (B, K + 1) of steps 0 to K, and average over tasks."""
-        return OuterLoss((step_losses @ self.weights.to(step_losses)).mean(), step_losses.detach())
+    def combine(self, square_errors: Tensor) -> OuterLoss:
+        """Weigh the square errors (B, K + 1) after steps 0 to K, and average over tasks."""
+        losses = square_errors.log() if self.log_error else square_errors
+        return OuterLoss((losses @ self.weights.to(losses)).mean(), square_errors.detach())
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class InnerLoopSchedule:
         inner_steps: K, at least 1; 20 in MetaDIP.
         multi_step_weight: share of the multi-step loss, in [0, 1]; 0 looks at the last step alone.
         multi_step_from: first step that the multi-step loss sees, in [0, K].
+        log_error: take the logarithm of each square error, which is the negative PSNR but for a
+            factor: a smooth or hardly noisy image then counts as much as one with large errors.
         first_order: drop second derivatives in all steps (FOMAML).
         curriculum: what is left out, always or at first.
     Raises:
@@ -124,6 +131,7 @@ class InnerLoopSchedule:
         multi_step_from: int,
         first_order: bool,
         curriculum: Curriculum,
+        log_error: bool = False,
     ) -> None:
         if inner_steps < 1:
             raise ValueError(f"inner_steps must be at least 1, got {inner_steps}")
@@ -141,6 +149,7 @@ class InnerLoopSchedule:
                 )
         self.inner_steps, self.first_order, self.curriculum = inner_steps, first_order, curriculum
         self.multi_step_weight, self.multi_step_from = multi_step_weight, multi_step_from
+        self.log_error = log_error
 
     def at(self, outer_step: int) -> InnerLoopPlan:
         """Return the inner loop of an outer step, counted from 0."""
@@ -153,7 +162,7 @@ class InnerLoopSchedule:
         weights = torch.zeros(steps + 1)
         weights[first:] = self.multi_step_weight / (steps + 1 - first)
         weights[-1] += 1 - self.multi_step_weight
-        return InnerLoopPlan(steps, steps - exact, weights)
+        return InnerLoopPlan(steps, steps - exact, weights, self.log_error)
 
 
 def _between(low: int, high: int, step: int, n_steps: int) -> int:

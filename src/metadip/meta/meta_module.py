@@ -130,14 +130,14 @@ class MetaModule(pl.LightningModule):
 
     def training_step(self, batch: list[InverseProblem], batch_idx: int) -> Tensor:
         """Return the mean outer loss of the batch's tasks."""
-        loss, step_losses = self.learner.outer_loss(
+        loss, step_errors = self.learner.outer_loss(
             self.prior,
             self.inner_optimizer,
             self.objective,
             batch,
             outer_step=self.trainer.global_step,
         )
-        psnr_db = (-10 * step_losses[:, -1].log10()).mean()
+        psnr_db = (-10 * step_errors[:, -1].log10()).mean()
         self.log("train/outer_loss", loss, batch_size=len(batch))
         self.log("train/psnr_db", psnr_db, prog_bar=True, batch_size=len(batch))
         return loss
