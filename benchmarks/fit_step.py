@@ -1,36 +1,50 @@
-"""Time a fit step as ``infer.py`` runs it against a bare loop of the same network.
+"""Time a fit step as ``infer.py`` runs it against other loops of the same network.
 
-``python benchmarks/fit_step.py --json`` prints a table, then one line of JSON whose
-``overhead_plain`` is the time per step of a MetaDIP fit over that of the bare loop: forward, mean
-squared error, backward, update by ``torch.optim``, nothing else. The fit has all that a user gets:
-total variation, operator, hooks for PSNR and progress, the last look, per-tensor step sizes.
-Vanilla DIP brings jitter and averaging besides; its bare loop has neither.
+``python benchmarks/fit_step.py --json`` prints tables, then one line of JSON. All loops of a row
+run in turn, in one process; a ratio is the median over the rounds of the ratio within each.
+
+- ``overhead_*``: a fit over the bare loop of its network (forward, mean squared error, backward,
+  update by ``torch.optim``, channels-last), the largest over the sizes. ``plain`` fits without
+  hooks but for PSNR and progress, which ``infer.py`` always has; ``dip`` has jitter and averaging,
+  ``es_emv`` and ``es_wmv`` jitter and the rule; ``metadip`` total variation and per-tensor sizes.
+- ``bf16_time_ratio``: a fit in bf16, channels-last, over the bare loop in plain float32, at 128 px;
+  ``bf16_psnr_cost_db``: what bf16 costs MetaDIP after 50 steps, in the mean over built-in pictures.
+- ``deepinv_step_ratio``: our vanilla DIP over the loop of deepinv's ``DeepImagePrior`` on the same
+  network with the same jitter, at 128 px. ``--to-psnr-steps N`` also lets both run N steps and
+  compares the seconds to the best PSNR that deepinv's reaches.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
+import math
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from loops import Work, bare_work, deepinv_dip, dip_of, fit_work, make_problem, metadip_of
+from torch import Tensor
 from tqdm import tqdm
 
 from metadip import config
-from metadip.callbacks import FitProgress, OraclePSNR
-from metadip.methods import FitReconstructor
-from metadip.report import markdown_table
+from metadip.callbacks import OraclePSNR
+from metadip.data import SampleKey, SamplePatches
+from metadip.report import markdown_table, psnr_db
+from metadip.runs import build_method
 from metadip.types import InverseProblem
 
-PRIORS = {"small": "skip_unet_small", "dip": "skip_unet"}
-Update = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+FITS = {
+    "plain": ("callbacks=none",),
+    "dip": (),
+    "es_emv": ("callbacks=es_emv",),
+    "es_wmv": ("callbacks=es_wmv",),
+}
+QUALITY_STEPS = {"metadip": 50, "dip": 300}
 
 
 class Timing(NamedTuple):
@@ -40,123 +54,171 @@ class Timing(NamedTuple):
     cpu_ms: float
 
 
-class Contest(NamedTuple):
-    """One method and the bare loop it is held against."""
+class Race(NamedTuple):
+    """Several loops that were timed in turn."""
 
-    name: str
-    method: FitReconstructor
-    update: Update
+    timings: Mapping[str, Sequence[Timing]]
 
+    def ms(self, name: str) -> float:
+        """Return the median time per step."""
+        return statistics.median(t.wall_ms for t in self.timings[name])
 
-def contests(prior: str, steps: int) -> list[Contest]:
-    """Build MetaDIP with an untrained prior, whose steps cost the same, and vanilla DIP."""
-    choice = f"prior={PRIORS[prior]}"
-    cfg = config.compose("train", [choice])
-    learned = config.build(cfg.prior)
-    learned.learned = True
-    rule = config.build(cfg.optimizer, network=learned.network).requires_grad_(False)
-    objective = config.build(cfg.objective)
-    metadip = FitReconstructor(learned, objective=objective, optimizer=rule, steps=steps)
-    infer = config.compose("infer", ["method=dip", choice, f"method.steps={steps}"])
-    dip = config.build(infer.method)
-    dip.callbacks = [config.build(node) for node in infer.callbacks.values()]
-    lr, momentum = cfg.optimizer.lr, cfg.optimizer.momentum
-    return [
-        Contest("metadip", metadip, lambda p: torch.optim.SGD(p, lr=lr, momentum=momentum)),
-        Contest("dip", dip, lambda p: torch.optim.Adam(p, lr=infer.optimizer.lr)),
-    ]
+    def ratio(self, name: str, other: str, *, cpu: bool = False) -> float:
+        """Return the median over rounds of the ratio of two loops."""
+        pairs = zip(self.timings[name], self.timings[other], strict=True)
+        return statistics.median(a[cpu] / b[cpu] for a, b in pairs)
 
 
-def make_problem(size_px: int) -> InverseProblem:
-    """Return a denoising problem of a random colour image."""
-    x = torch.rand(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
-    problem: InverseProblem = config.build(config.compose("infer").task).measure(x, seed=0)
-    return problem
-
-
-def run_fit(method: FitReconstructor, problem: InverseProblem) -> None:
-    """Fit once with the hooks of ``infer.py``."""
-    result = method.reconstruct(
-        [problem], hooks=[OraclePSNR(), FitProgress(refresh_steps=1, leave=False)]
-    )[0]
-    if result.steps != method.steps:
-        raise RuntimeError(f"the fit ended at step {result.steps}: {result.stop_reason}")
-
-
-def run_bare(network: nn.Module, z: Tensor, y: Tensor, update: Update, steps: int) -> None:
-    """Step a copy of the network with PyTorch alone."""
-    network = copy.deepcopy(network)
-    optimizer = update(list(network.parameters()))
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss: Tensor = F.mse_loss(network(z), y)
-        loss.backward()
-        optimizer.step()
-
-
-def timed(work: Callable[[], None], steps: int) -> Timing:
-    """Return the time per step of ``work``."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Timing(1000 * wall / steps, 1000 * cpu / steps)
-
-
-def compare(
-    contest: Contest, problem: InverseProblem, *, steps: int, rounds: int
-) -> dict[str, float]:
-    """Run fit and bare loop in turn; return medians, the ratios being those of each round."""
-    network = copy.deepcopy(contest.method.prior.network).to(memory_format=torch.channels_last)
-    z = contest.method.prior.start(problem.image_shape, seed=0)[1]
-    z = z.to(memory_format=torch.channels_last)
-    works: dict[str, Callable[[], None]] = {
-        "fit": lambda: run_fit(contest.method, problem),
-        "bare": lambda: run_bare(network, z, problem.y, contest.update, steps),
-    }
+def race(works: Mapping[str, Work], *, steps: int, rounds: int, title: str) -> Race:
+    """Time every loop in each round; a round begins with another loop than the one before."""
     for work in works.values():  # warm-up
         work()
+    names = list(works)
     timings: dict[str, list[Timing]] = {name: [] for name in works}
-    for number in tqdm(range(rounds), desc=contest.name, unit="round", leave=False, disable=None):
-        for name in sorted(works, reverse=bool(number % 2)):  # neither always goes first
-            timings[name].append(timed(works[name], steps))
-    pairs = list(zip(timings["fit"], timings["bare"], strict=True))
+    for number in tqdm(range(rounds), desc=title, unit="round", leave=False, disable=None):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            wall, cpu = time.perf_counter(), time.process_time()
+            works[name]()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            timings[name].append(Timing(1000 * wall / steps, 1000 * cpu / steps))
+    return Race(timings)
+
+
+def race_of(prior: str, size_px: int, options: argparse.Namespace) -> Race:
+    """Time all loops of one network at one size."""
+    problem, steps = make_problem(size_px), options.steps
+    fits = {name: dip_of(prior, steps, *extra) for name, extra in FITS.items()}
+    fits["bf16"] = dip_of(prior, steps, "callbacks=none", "fit.precision=bf16")
+    works = {name: fit_work(method, problem) for name, method in fits.items()}
+    adam = partial(torch.optim.Adam, lr=0.01)
+    sgd = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
+    plain, metadip = fits["plain"], metadip_of(prior, steps)
+    works["bare"] = bare_work(plain, problem, adam, torch.channels_last)
+    works["bare_float32"] = bare_work(plain, problem, adam, torch.contiguous_format)
+    if prior == "small":
+        works["metadip"] = fit_work(metadip, problem)
+        works["bare_sgd"] = bare_work(metadip, problem, sgd, torch.channels_last)
+    works["deepinv"] = lambda: deepinv_dip(plain, problem)[0](problem.y, problem.physics)
+    return race(works, steps=steps, rounds=options.rounds, title=f"{prior} {size_px} px")
+
+
+def built_in_problems(size_px: int, count: int) -> list[InverseProblem]:
+    """Return denoising problems of patches of the pictures that come with scikit-image."""
+    patches = SamplePatches(split="val", size_px=size_px, flip=False, seed=0)
+    task = config.build(config.compose("infer").task)
+    count = min(count, len(patches))
+    return [task.measure(patches[SampleKey(0, i)].x[None], seed=i) for i in range(count)]
+
+
+def quality_db(x_hat: Tensor, problem: InverseProblem) -> float:
+    """Return the PSNR of a reconstruction."""
+    assert problem.x is not None
+    return psnr_db(x_hat, problem.x).item()
+
+
+def bf16_costs_db(count: int) -> dict[str, float]:
+    """Return the mean PSNR that bf16 loses, at the last step of MetaDIP and of averaged DIP."""
+    problems, costs = built_in_problems(64, count), {}
+    for name, steps in QUALITY_STEPS.items():
+        settings = [f"method={name}", "prior=skip_unet_small", f"fit.steps={steps}"]
+        psnr = {}
+        for precision in ("32", "bf16"):
+            cfg = config.compose("infer", [*settings, f"fit.precision={precision}"])
+            results = build_method(cfg).reconstruct(problems)
+            pairs = zip(results, problems, strict=True)
+            psnr[precision] = statistics.fmean(quality_db(r.x_hat, p) for r, p in pairs)
+        costs[name] = psnr["32"] - psnr["bf16"]
+    return costs
+
+
+def to_the_same_psnr(steps: int, step_ratio: float) -> dict[str, float]:
+    """Let both loops run on a built-in picture; compare the time to deepinv's best PSNR."""
+    (problem,), method = built_in_problems(128, 1), dip_of("dip", steps)
+    loop, network = deepinv_dip(method, problem)
+    network.images = []
+    loop(problem.y, problem.physics)
+    theirs = [quality_db(x_hat, problem) for x_hat in network.images]
+    ours = method.reconstruct([problem], hooks=[OraclePSNR()])[0].curves["psnr_db"].tolist()
+    reached = next((k for k, value in enumerate(ours) if value >= max(theirs)), math.nan)
+    best_step = theirs.index(max(theirs))
     return {
-        "fit_ms": statistics.median(t.wall_ms for t in timings["fit"]),
-        "bare_ms": statistics.median(t.wall_ms for t in timings["bare"]),
-        "overhead": statistics.median(fit.wall_ms / bare.wall_ms for fit, bare in pairs),
-        "overhead_cpu": statistics.median(fit.cpu_ms / bare.cpu_ms for fit, bare in pairs),
+        "deepinv_best_psnr_db": max(theirs),
+        "deepinv_best_step": best_step,
+        "our_best_psnr_db": max(ours),
+        "our_step_at_deepinv_best": reached,
+        "time_ratio_to_same_psnr": step_ratio * reached / best_step,
     }
+
+
+def over_bare(race: Race, name: str, *, cpu: bool = False) -> float:
+    """Return the time of a loop over that of the bare one with its update rule."""
+    return race.ratio(name, "bare_sgd" if name == "metadip" else "bare", cpu=cpu)
+
+
+def figures_of(races: Mapping[tuple[str, int], Race]) -> dict[str, float]:
+    """Return the ratios that the JSON line promises."""
+    small = [race for (prior, _), race in races.items() if prior == "small"]
+    figures = {
+        f"overhead_{name}": max(over_bare(race, name) for race in small)
+        for name in (*FITS, "metadip")
+    }
+    largest = {prior: race for (prior, _), race in sorted(races.items(), key=lambda r: r[0][1])}
+    for prior, race in largest.items():
+        suffix = "" if prior == "small" else "_big"
+        figures[f"bf16_time_ratio{suffix}"] = race.ratio("bf16", "bare_float32")
+        figures[f"bf16_over_our_float32{suffix}"] = race.ratio("bf16", "plain")
+    last = largest.get("dip", largest["small"])
+    return figures | {"deepinv_step_ratio": last.ratio("dip", "deepinv")}
+
+
+def print_tables(races: Mapping[tuple[str, int], Race]) -> None:
+    """Print a line per loop."""
+    rows = [
+        {"network": prior, "px": size, "loop": name, "ms": race.ms(name),
+         "ratio": over_bare(race, name), "cpu": over_bare(race, name, cpu=True)}
+        for (prior, size), race in races.items() for name in race.timings
+    ]  # fmt: skip
+    titles = {"network": "network", "px": "px", "loop": "loop", "ms": "ms per step",
+              "ratio": "over the bare loop", "cpu": "of CPU time"}  # fmt: skip
+    print(markdown_table(rows, titles, {"ms": ".2f", "ratio": ".3f", "cpu": ".3f"}))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", type=int, nargs="+", default=[64, 128], help="sides, px")
+    parser.add_argument("--steps", type=int, default=20, help="steps per run")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each, in turn")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
+    parser.add_argument("--small-only", action="store_true", help="leave the big network out")
+    parser.add_argument("--quality-count", type=int, default=4, help="pictures for bf16's cost")
+    parser.add_argument("--to-psnr-steps", type=int, default=0, help="0 leaves this part out")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    options = parser.parse_args(argv)
+    least = min(*options.size, options.steps, options.rounds, options.threads or 1)
+    if min(least, options.quality_count) < 1 or options.to_psnr_steps < 0:
+        parser.error("sizes, --steps, --rounds, --quality-count and --threads must be at least 1")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     """Measure, print, and return what the JSON line holds."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=int, default=64, help="side of the image, px")
-    parser.add_argument("--steps", type=int, default=50, help="steps per run")
-    parser.add_argument("--rounds", type=int, default=11, help="runs of each, in turn")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
-    parser.add_argument("--prior", choices=PRIORS, default="small", help="network")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    options = parser.parse_args(argv)
-    if min(options.size, options.steps, options.rounds, options.threads or 1) < 1:
-        parser.error("--size, --steps, --rounds and --threads must be at least 1")
+    options = parse(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
-    problem = make_problem(options.size)
-    rows = {
-        contest.name: compare(contest, problem, steps=options.steps, rounds=options.rounds)
-        for contest in contests(options.prior, options.steps)
-    }
-    titles = {
-        "method": "method", "fit_ms": "fit (ms/step)", "bare_ms": "bare loop (ms/step)",
-        "overhead": "ratio", "overhead_cpu": "ratio of CPU time",
-    }  # fmt: skip
-    table = [{"method": name, **row} for name, row in rows.items()]
-    print(markdown_table(table, titles, {key: ".3f" for key in titles if key != "method"}))
+    jobs = [("small", size) for size in options.size]
+    jobs += [] if options.small_only else [("dip", max(options.size))]
+    races = {job: race_of(*job, options) for job in jobs}
+    print_tables(races)
+    figures = figures_of(races)
+    costs = bf16_costs_db(options.quality_count)
+    figures |= {"bf16_psnr_cost_db": costs["metadip"], "bf16_psnr_cost_dip_db": costs["dip"]}
+    if options.to_psnr_steps:
+        ratio = figures["deepinv_step_ratio"]
+        figures |= to_the_same_psnr(options.to_psnr_steps, ratio)
     content: dict[str, object] = {
-        "overhead_plain": round(rows["metadip"]["overhead"], 4),
-        "overhead_dip": round(rows["dip"]["overhead"], 4),
-        "methods": {n: {k: round(v, 4) for k, v in row.items()} for n, row in rows.items()},
+        **{name: round(value, 4) for name, value in figures.items()},
         **{k: v for k, v in vars(options).items() if k != "json"},
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

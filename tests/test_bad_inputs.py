@@ -41,8 +41,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"state_dict": Marker(folder / "executed")}, folder / "code.ckpt")
     save_foreign(prior, folder / "foreign.safetensors")
     y = rng.random((3, 16, 16)).astype(np.float32)
-    np.savez(folder / "grey.npz", y=y[:1])
+    np.savez(folder / "five.npz", y=rng.random((5, 16, 16)).astype(np.float32))
     torch.save({"y": torch.from_numpy(y)}, folder / "good.pt")
+    for name in ("noisy/a.png", "noisy/b.png", "clean/a.png", "wide/a.png", "wide/b.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (17 if name == "wide/b.png" else 16, 16)).save(folder / name)
     y[0, 0, 0] = np.nan
     np.savez(folder / "nan.npz", y=y)
     return folder
@@ -65,8 +68,38 @@ BAD = {
     "missing measurement": (["input=null", "measurement={}/none.pt"], "none.pt"),
     "text renamed": (["input={}/text.png"], "text.png"),
     "NaN in a measurement": (["input=null", "measurement={}/nan.npz"], "NaN"),
-    "wrong channel count": (["input=null", "measurement={}/grey.npz"], "channels"),
+    "wrong channel count": (["input=null", "measurement={}/five.npz"], "5 channels"),
     "empty folder": (["input={}/empty"], "no images"),
+    "folder without measurements": (["input=null", "measurement={}/empty"], "no measurements"),
+    "truth of another size": (
+        ["input=null", "measurement={}/noisy", "truth={}/wide"],
+        "wide/b.png' has size (16, 17), the image of '",
+    ),
+    "missing truth": (["input=null", "measurement={}/noisy", "truth={}/clean"], "of 'b.png'"),
+    "one truth for two": (
+        ["input=null", "measurement={}/noisy", "truth={}/clean/a.png"],
+        "one file for 2 measurements",
+    ),
+    "no truth there": (["input=null", "measurement={}/noisy", "truth={}/none"], "none"),
+    "truth of a truth": (["truth={}/image.png"], "goes with measurement="),
+    "size of a measurement": (
+        ["input=null", "measurement={}/good.pt", "image_size=8"],
+        "image_size=8 goes with input=",
+    ),
+    "operator without measurement": (["physics=deepinv.physics:Denoising"], "measurement="),
+    "operator not there": (
+        ["input=null", "measurement={}/good.pt", "physics=mylab4711:radon"],
+        "no module 'mylab4711'",
+    ),
+    "operator that does not fit": (
+        ["input=null", "measurement={}/good.pt", "physics=deepinv.physics:Blur"],
+        "physics=deepinv.physics:Blur",
+    ),
+    "noise without level": (["task.noise=shot"], "task.level=null does not fit task.noise=shot"),
+    "unknown noise": (["task.noise=salt"], "task.noise=salt"),
+    "unknown level": (["task.noise=shot", "task.level=strong"], "low, medium, high"),
+    "unknown switch": (["overwrite=perhaps"], "overwrite=perhaps"),
+    "no animation": (["gif=5"], "gif=5"),
     "both inputs": (["measurement={}/good.pt"], "either input="),
     "no input": (["input=null"], "either input="),
     "ckpt of another architecture": (["ckpt={}/foreign.safetensors"], "foreign.safetensors"),

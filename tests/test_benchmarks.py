@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from metadip import config, load
+from metadip.callbacks import OraclePSNR
 from metadip.report import psnr_db
 from tests.test_sweep import expand, read_sweep
 from tests.tiny import save_tiny_prior
@@ -46,14 +48,37 @@ def arguments(tmp_path: Path) -> list[str]:
             "--count", "1", "--tasks", "denoise", "--dip-steps", "2"]  # fmt: skip
 
 
-def test_fit_step_ends_with_a_line_of_json(capsys):
-    load_script("fit_step").main(
-        ["--json", "--size", "32", "--steps", "1", "--rounds", "1", "--threads", "1"]
-    )
+@pytest.fixture
+def fit_step_loops(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(REPO / "benchmarks")
+    return importlib.import_module("loops")
+
+
+@pytest.mark.usefixtures("fit_step_loops")
+def test_fit_step_ends_with_a_line_of_json(capsys, monkeypatch):
+    script = load_script("fit_step")
+    monkeypatch.setattr(script, "QUALITY_STEPS", {"metadip": 1, "dip": 1})
+    sizes = ["--size", "32", "--small-only", "--steps", "2", "--rounds", "1", "--threads", "1"]
+    script.main(["--json", "--quality-count", "1", *sizes])
     content = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert content["overhead_plain"] > 0
-    assert content["overhead_dip"] > 0
-    assert (content["size"], content["threads"], content["prior"]) == (32, 1, "small")
+    ratios = ("overhead_plain", "overhead_dip", "overhead_es_emv", "overhead_es_wmv")
+    for name in (*ratios, "bf16_time_ratio", "deepinv_step_ratio"):
+        assert content[name] > 0
+    assert 0 < abs(content["bf16_psnr_cost_db"]) < 1
+    assert (content["size"], content["threads"], content["steps"]) == ([32], 1, 2)
+
+
+def test_our_loop_and_deepinvs_make_the_same_fit(fit_step_loops):
+    method, problem = fit_step_loops.dip_of("small", 6), fit_step_loops.make_problem(32)
+    method.prior.double()  # in float32 Adam soon makes rounding visible
+    problem = replace(problem, y=problem.y.double(), x=problem.x.double())
+    loop, network = fit_step_loops.deepinv_dip(method, problem)
+    network.images = []
+    loop(problem.y, problem.physics)
+    found = method.reconstruct([problem], hooks=[OraclePSNR()])[0].curves["psnr_raw_db"]
+    theirs = torch.cat([psnr_db(x_hat, problem.x) for x_hat in network.images])
+    assert theirs.max() - theirs.min() > 0.1
+    torch.testing.assert_close(found, theirs, rtol=0, atol=1e-6)
 
 
 def fake_measure(method, *_):

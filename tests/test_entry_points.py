@@ -12,11 +12,10 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-import infer as infer_script
 import train as train_script
 from metadip import config
 from metadip.physics import Denoise, PhaseRetrieval, save_measurement
-from tests.tiny import INFER, REPO, TRAIN, replaced, run_script, save_tiny_prior
+from tests.tiny import INFER, REPO, TRAIN, infer, read_metrics, run_script, save_tiny_prior
 
 HEAVY = ("lightning", "deepinv", "learn2learn", "kornia", "matplotlib", "wandb")
 PICTURES = {"reconstruction.png", "comparison.png", "curves.png", "curves.json"}
@@ -37,19 +36,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(face[:33, :41][::2, ::2]).save(folder / "a.jpg")
     Image.fromarray(np.ascontiguousarray(face[::5, ::5])).save(folder / "c.png")
     return folder
-
-
-def infer(*arguments: object) -> dict[str, Any]:
-    """Run infer.py in this process and return metrics.json."""
-    words = replaced(INFER, list(map(str, arguments)))
-    assert config.main("infer", infer_script.run, words) == 0
-    out = next(word.removeprefix("out=") for word in words if word.startswith("out="))
-    return read_metrics(Path(out))
-
-
-def read_metrics(out: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / "metrics.json").read_text("utf-8"))
-    return content
 
 
 def results_of(metrics: dict[str, Any]) -> dict[str, tuple[float, float]]:
@@ -93,6 +79,13 @@ def test_train_then_infer(tmp_path: Path, photos: Path):
     environment = json.loads((out / "environment.json").read_text("utf-8"))
     assert torch.__version__.startswith(environment["torch"])
     assert "git_commit" in environment
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", ["impulse", "shot", "speckle"])
+def test_meta_training_on_other_noise(noise: str, tmp_path: Path):
+    train(f"task.noise={noise}", "task.level=low", f"out={tmp_path}")
+    assert (tmp_path / "prior.safetensors").is_file()
 
 
 def test_resuming_gives_the_same_weights(tmp_path: Path):

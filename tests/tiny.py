@@ -1,13 +1,16 @@
 """A training and a prior small enough for tests, and how the scripts are called."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+import infer as infer_script
 from metadip import config
 from metadip.checkpoint import save_prior
 
@@ -49,6 +52,20 @@ def replaced(arguments: Sequence[str], changes: Sequence[str]) -> list[str]:
     """Return the arguments with those of the same names replaced."""
     keys = {change.partition("=")[0] for change in changes}
     return [a for a in arguments if a.partition("=")[0] not in keys] + list(changes)
+
+
+def infer(*arguments: object) -> dict[str, Any]:
+    """Run infer.py in this process, with ``INFER`` before the arguments; return metrics.json."""
+    words = replaced(INFER, list(map(str, arguments)))
+    assert config.main("infer", infer_script.run, words) == 0
+    out = next(word.removeprefix("out=") for word in words if word.startswith("out="))
+    return read_metrics(Path(out))
+
+
+def read_metrics(out: Path) -> dict[str, Any]:
+    """Return the metrics.json of a run folder."""
+    content: dict[str, Any] = json.loads((out / "metrics.json").read_text("utf-8"))
+    return content
 
 
 def run_script(

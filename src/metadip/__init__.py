@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metadip.methods import DIP
     from metadip.runs import load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["DIP", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``load`` where it is used, so that ``import metadip`` stays quick."""
+    """Import what is public where it is used, so that ``import metadip`` stays quick."""
     if name == "load":
         from metadip.runs import load
 
         return load
+    if name == "DIP":
+        from metadip.methods import DIP
+
+        return DIP
     raise AttributeError(f"module 'metadip' has no attribute {name!r}")

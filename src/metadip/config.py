@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,14 @@ WHOLE_NUMBERS = {
     "fit.steps": (0, True),
     "fit.batch_size": (1, False),
 }
+SWITCHES = {  # and whether null may stand instead
+    "overwrite": False,
+    "gif": False,
+    "progress": False,
+    "debug": False,
+    "fit.backtracking": False,
+    "fit.stacked": True,
+}
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
 
 
@@ -52,8 +62,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
         UserError: an override that cannot be parsed, an unknown key or group or choice, or a value
             that must be given.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+    with _own_hydra():
         try:
             cfg = hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -76,6 +85,17 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     for path, node in _constructors(cfg):
         check_keys(node, path)
     return cfg
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Read our presets, and leave the Hydra of a program that uses this package as it was."""
+    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _one_line(error: Exception, known: Sequence[str]) -> str:
@@ -161,8 +181,9 @@ def check_settings(cfg: Config) -> None:
     for key, (lowest, optional) in WHOLE_NUMBERS.items():
         if key in settings and not (optional and settings[key] is None):
             check_whole(key, settings[key], lowest)
-    for key, known in {"progress": 2, "debug": 2, "fit.stacked": 3}.items():
-        if key in settings and settings[key] not in (True, False, None)[:known]:
+    for key, optional in SWITCHES.items():
+        allowed = (True, False, None) if optional else (True, False)
+        if key in settings and settings[key] not in allowed:
             raise UserError(f"{key}={settings[key]} must be true or false")
 
 
@@ -174,6 +195,12 @@ def check_whole(key: str, value: Any, lowest: int) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise UserError(f"{key}={value} must be a whole number of at least {lowest}")
+
+
+def check_positive(key: str, value: Any) -> None:
+    """Refuse what is no finite number above 0, by a ``UserError``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"{key}={value} must be a number above 0")
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
@@ -205,6 +232,33 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def to_yaml(cfg: DictConfig) -> str:
     """Return the resolved configuration as YAML."""
     return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every setting of nested dictionaries by its dotted path.
+
+    Example:
+        >>> leaves({"fit": {"steps": 5}, "seed": 0})
+        {'fit.steps': 5, 'seed': 0}
+    """
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration that ``to_yaml`` wrote.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return plain(OmegaConf.load(path))  # type: ignore[arg-type]
+    except Exception as error:  # damage raises anything, from OSError to YAMLError
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def main(name: str, run: Callable[[DictConfig], None], argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -46,6 +46,8 @@ class InverseProblem:
         x: ground truth; read by oracle hooks and metrics only.
         name: what the image is called in results, usually its file stem.
         seed: starts the random stream of this image's fit.
+        scale: what the objective multiplies A(x) and y by, so that step sizes learned where
+            E||A x||^2 = ||x||^2 fit this operator; nobody else sees it.
     """
 
     y: Tensor
@@ -54,6 +56,7 @@ class InverseProblem:
     x: Tensor | None = None
     name: str = ""
     seed: int = 0
+    scale: float = 1.0
 
     def to(self, device: torch.device | str) -> InverseProblem:
         """Return the same problem with its tensors and operator on ``device``."""
@@ -97,9 +100,13 @@ class FitState:
             perturb it.
         x_hat: reconstructions of this step, detached.
         loss: data term plus regularisers of this step, detached.
+        network: f_theta of the active images with the weights of this step, for a hook that wants
+            another look, say at ``z`` where ``z_input`` was perturbed.
         output: what the fit will return; the loop writes ``x_hat`` there each step, hooks may
             overwrite it.
         generators: one random stream per image (N of them), on the fit's device.
+        rollbacks: how often each image was taken back after a divergence. Where it is taken back
+            its loss is NaN at this step, and ``x_hat`` is that of the weights it goes back to.
     """
 
     problems: Sequence[InverseProblem]
@@ -111,10 +118,12 @@ class FitState:
     z_input: Tensor = field(init=False)
     x_hat: Tensor = field(init=False)
     loss: Tensor = field(init=False)
+    network: Callable[[Tensor], Tensor] = field(init=False)
     step: int = 0
     curves: dict[str, Tensor] = field(default_factory=dict)
     stop_steps: dict[int, int] = field(default_factory=dict)
     stop_reasons: dict[int, str] = field(default_factory=dict)
+    rollbacks: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start with an unperturbed latent."""
@@ -146,6 +155,7 @@ class FitResult(NamedTuple):
         stop_reason: in words, None if it ran to the end.
         seconds: wall time; images fitted together share the time of their batch equally.
         curves: ``loss`` and whatever hooks recorded (``psnr_db``, ``variance`` ...).
+        rollbacks: how often the image was taken back after a divergence.
     """
 
     x_hat: Tensor
@@ -154,3 +164,4 @@ class FitResult(NamedTuple):
     stop_reason: str | None
     seconds: float
     curves: dict[str, Tensor]
+    rollbacks: int = 0

@@ -11,13 +11,19 @@ from metadip.types import FitState, InverseProblem
 NO_PHYSICS: Any = None
 
 
-def begin(n: int, n_steps: int, shape: Sequence[int], truths: Sequence[Tensor | None]) -> FitState:
-    """Return the state of N images before the first step."""
+def without_physics(truths: Sequence[Tensor | None], shape: Sequence[int]) -> list[InverseProblem]:
+    """Return problems that nothing is known of but their truths."""
     c, h, w = shape
     y = torch.zeros(1, 1)
-    problems = [
-        InverseProblem(y, NO_PHYSICS, (c, h, w), x=truths[i], name=f"image{i}") for i in range(n)
+    return [
+        InverseProblem(y, NO_PHYSICS, (c, h, w), x=x, name=f"image{i}", seed=i)
+        for i, x in enumerate(truths)
     ]
+
+
+def begin(problems: Sequence[InverseProblem], n_steps: int) -> FitState:
+    """Return the state of N images before the first step."""
+    n, (c, h, w) = len(problems), problems[0].image_shape
     return FitState(
         problems=problems,
         n_steps=n_steps,
@@ -35,12 +41,20 @@ def run_script(
     losses: Tensor | None = None,
     truths: Sequence[Tensor | None] | None = None,
     z: Tensor | None = None,
+    problems: Sequence[InverseProblem] | None = None,
+    clean: Tensor | None = None,
 ) -> FitState:
-    """Play a script (N, T, C, H, W) to hooks as ``fit`` would; losses (N, T)."""
+    """Play a script (N, T, C, H, W) to hooks as ``fit`` would; losses (N, T).
+
+    ``clean``, of the same shape, is what the network makes of the unperturbed latent.
+    """
     n, n_frames = script.shape[:2]
     losses = torch.ones(n, n_frames) if losses is None else losses
-    state = begin(n, n_frames - 1, script.shape[2:], [None] * n if truths is None else truths)
-    state.z = state.z if z is None else z
+    truths = [None] * n if truths is None else truths
+    state = begin(problems or without_physics(truths, script.shape[2:]), n_frames - 1)
+    state.z, state.output = state.z if z is None else z, state.output.to(script.dtype)
+    frames = script if clean is None else clean
+    state.network = lambda _: frames[state.active, state.step]
 
     def call(method: str) -> None:
         for hook in hooks:

@@ -5,8 +5,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metadip.callbacks import ESEMV, ESWMV, OutputEMA
+from metadip.data.seeding import generator_of
 from metadip.types import FitState
-from tests.callbacks.scripted import random_script, run_script, valley
+from tests.callbacks.scripted import random_script, run_script, valley, without_physics
 
 Judged = tuple[NDArray[np.float64], int, int | None, NDArray[np.float64]]
 
@@ -72,6 +73,44 @@ def test_wmv_follows_its_definition(images: list[int], window: int, patience: in
     for row in range(len(images)):
         x = script[row].double().numpy()
         check(state, hook, row, wmv_by_definition(x, window, patience, min_start))
+
+
+def test_wmv_of_a_few_pixels_is_that_of_those_pixels():
+    """Drawn from each image's own seed, the same in any company, all channels of a place."""
+    script = random_script(3, 90, spread=SPREADS)
+    problems = without_physics([None] * 3, (3, 4, 5))
+    together = ESWMV(7, 12, min_start=0, max_pixels=6)
+    state = run_script(script, [together], problems=problems)
+    for image in range(3):
+        places = torch.randperm(20, generator=generator_of(image, 21))[:6]
+        few = script[image].flatten(2)[:, :, places].double().numpy()
+        scores, best, stop, _ = wmv_by_definition(few, 7, 12, 0)
+        check(state, together, image, (scores, best, stop, script[image, best].numpy()))
+        alone = ESWMV(7, 12, min_start=0, max_pixels=6)
+        curve = run_script(script[[image]], [alone], problems=[problems[image]]).curves["variance"]
+        assert torch.equal(curve[0].nan_to_num(), state.curves["variance"][image].nan_to_num())
+
+
+def test_few_pixels_judge_like_all():
+    noise = torch.randn(1, 120, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    script = 0.5 + valley(120, 60)[None, :, None, None, None] * noise
+    every, few = (
+        run_script(script, [ESWMV(10, 20, min_start=0, max_pixels=n)]) for n in (None, 512)
+    )
+    ratio = few.curves["variance"][0, 9:80] / every.curves["variance"][0, 9:80]
+    assert (ratio - 1).abs().max() < 0.05
+    assert few.stop_steps == every.stop_steps != {}
+    assert torch.equal(few.output, every.output)
+
+
+def test_more_pixels_than_there_are_is_all_of_them():
+    script = random_script(1, 30)
+    curves = [
+        run_script(script, [ESWMV(4, 90, min_start=0, max_pixels=n)]).curves["variance"]
+        for n in (None, 20, 1000)
+    ]
+    for curve in curves[1:]:
+        assert torch.equal(curve.nan_to_num(), curves[0].nan_to_num())
 
 
 @pytest.mark.parametrize("images", [[0], [2], [0, 1, 2], [2, 0, 1]])
@@ -184,6 +223,10 @@ def test_a_stopping_rule_overrides_the_average():
         (lambda: ESWMV(1, 5, min_start=0), "window must be at least 2 steps, got 1"),
         (lambda: ESWMV(5, 0, min_start=0), "patience must be at least 1 step, got 0"),
         (lambda: ESWMV(5, 5, min_start=-1), "min_start must be at least 0, got -1"),
+        (
+            lambda: ESWMV(5, 5, min_start=0, max_pixels=0),
+            "max_pixels must be at least 1 or None, got 0",
+        ),
         (lambda: ESEMV(0.0, 5, min_start=0), r"alpha must be in \(0, 1\), got 0.0"),
         (lambda: ESEMV(1.0, 5, min_start=0), r"alpha must be in \(0, 1\), got 1.0"),
         (lambda: ESEMV(0.1, 0, min_start=0), "patience must be at least 1 step, got 0"),

@@ -4,6 +4,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from deepinv.physics import Denoising, GaussianNoise
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,6 +17,7 @@ from metadip.callbacks import (
     OutputEMA,
     peak_of_curve,
 )
+from metadip.types import InverseProblem
 from tests.callbacks.scripted import random_script, run_script
 
 
@@ -212,19 +214,28 @@ def test_bad_arguments(make, message: str):
         make()
 
 
-@pytest.mark.parametrize("name", ["none", "dip", "es_wmv", "es_emv"])
-def test_presets_build_hooks_that_run(name: str, repo: Path):
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("none", []),
+        ("dip", ["LatentJitter", "OutputEMA"]),
+        ("es_wmv", ["LatentJitter", "ESWMV"]),
+        ("es_emv", ["LatentJitter", "ESEMV"]),
+        ("es_emv_meta", ["ESEMV"]),
+        ("sv_es", ["LatentJitter", "SelfValidation"]),
+        ("discrepancy", ["LatentJitter", "DiscrepancyPrinciple"]),
+        ("discrepancy_meta", ["DiscrepancyPrinciple"]),
+    ],
+)
+def test_presets_build_hooks_that_run(name: str, classes: list[str], repo: Path):
     nodes = OmegaConf.load(repo / "conf" / "callbacks" / f"{name}.yaml")
     assert isinstance(nodes, DictConfig)
     hooks = []
     for node in nodes.values():
         arguments = {key: value for key, value in node.items() if not key.startswith("_")}
         hooks.append(get_object(node["_target_"])(**arguments))
-    state = run_script(random_script(2, 4), copy.deepcopy(hooks))
+    shape = (3, 4, 5)
+    problems = [InverseProblem(torch.zeros(1, *shape), Denoising(GaussianNoise(0.1)), shape)] * 2
+    state = run_script(random_script(2, 4), copy.deepcopy(hooks), problems=problems)
     assert state.output.isfinite().all()
-    assert [type(hook).__name__ for hook in hooks] == {
-        "none": [],
-        "dip": ["LatentJitter", "OutputEMA"],
-        "es_wmv": ["LatentJitter", "ESWMV"],
-        "es_emv": ["LatentJitter", "ESEMV"],
-    }[name]
+    assert [type(hook).__name__ for hook in hooks] == classes

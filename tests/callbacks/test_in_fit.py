@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metadip.callbacks import ESWMV, LatentJitter, OraclePSNR, OutputEMA
-from metadip.fitting import Adam, DataObjective, fit
+from metadip.fitting import Adam, DataObjective, Execution, fit
 from metadip.physics import Denoise
 from metadip.priors import Latent, Prior, SkipUNet
 from metadip.types import FitResult
@@ -25,7 +25,7 @@ def reconstruct(images: list[int], *, stacked: bool, stop: bool) -> list[FitResu
         Adam(lr=0.02),
         steps=60 if stop else 12,
         hooks=[LatentJitter(0.03), rule, OraclePSNR()],
-        stacked=stacked,
+        execution=Execution(stacked=stacked),
     )
 
 

@@ -22,6 +22,7 @@ from metadip.data import (
     natural_data,
     sample_data,
     seed_of,
+    seed_of_name,
 )
 from metadip.types import CleanImage, InverseProblem, UserError
 
@@ -281,3 +282,9 @@ def test_download_happens_before_setup(tmp_path: Path, monkeypatch: pytest.Monke
     )
     with pytest.raises(UserError, match=r"could not be downloaded"):
         data.prepare_data()
+
+
+def test_names_give_seeds_of_their_own():
+    seeds = {seed_of_name(seed, name) for seed in (0, 1) for name in ("a.png", "b.png", "ab", "")}
+    assert len(seeds) == 8
+    assert seed_of_name(0, "é.png") == seed_of(0, *"é.png".encode())

@@ -18,6 +18,7 @@ from metadip.data import (
     centre_crop,
     crop_and_resize,
     image_names,
+    image_shape,
     list_images,
     read_image,
     resize,
@@ -122,6 +123,25 @@ def test_one_channel_is_luminance(tmp_path: Path) -> None:
     assert torch.allclose(x[0], 0.299 * r + 0.587 * g + 0.114 * b)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_the_file_tells_its_own_shape(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new(mode, (5, 4)).save(path)
+    channels = 1 if mode in ("1", "L", "LA", "I;16") else 3
+    assert image_shape(path) == read_image(path, channels=None).shape == (channels, 4, 5)
+
+
+def test_a_header_tells_without_decoding(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+    path.write_bytes(path.read_bytes()[:1000])
+    assert image_shape(path) == (1, 64, 64)
+    with pytest.raises(ImageError, match=r"cannot read '.*a\.png' as an image"):
+        read_image(path)
+    path.write_bytes(b"")
+    with pytest.raises(ImageError, match=r"a\.png' is empty"):
+        image_shape(path)
+
+
 def test_channels_other_than_1_and_3_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"channels is 2, must be 1 or 3"):
         read_image(save(tmp_path / "a.png", RGB), channels=2)
@@ -197,6 +217,8 @@ def test_names_are_unique() -> None:
     root = Path("r")
     names = image_names([root / "a/1.png", root / "b/1.png", root / "b/2.png"], root)
     assert names == ["a__1.png", "b__1.png", "2"]
+    names = image_names([root / "A.png", root / "a.jpg", root / "entries.png"], root)
+    assert names == ["A.png", "a.jpg", "entries.png"]
 
 
 def test_crop_is_central() -> None:

@@ -10,37 +10,27 @@ import torch
 from deepinv.physics import Denoising
 from torch import Tensor
 
-from metadip.fitting import Adam, MomentumSGD, fit
+from metadip.fitting import Execution, MomentumSGD, fit
 from metadip.physics import GaussianSensing
 from metadip.types import FitResult, FitState, InverseProblem
 from tests.fitting.tiny import (
+    ADAM,
+    EXACT,
     MSE,
     MSE_TV,
+    SAME,
     Hook,
     StopImage,
+    assert_same,
     image,
     linear_prior,
     noisy,
     sensed,
+    tiny_fit,
     tiny_prior,
 )
 
-ADAM = Adam(lr=0.02)
 MODES = pytest.mark.parametrize("stacked", [False, True], ids=["looped", "stacked"])
-# Stacked and looped convolutions sum in another order; a few steps of Adam amplify that.
-SAME: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
-EXACT: dict[str, Any] = {"rtol": 0.0, "atol": 0.0}
-
-
-def images(results: Sequence[FitResult]) -> list[Tensor]:
-    return [result.x_hat for result in results]
-
-
-def assert_same(ours: Sequence[FitResult], theirs: Sequence[FitResult], **tolerance: Any) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a.x_hat, b.x_hat, **tolerance)
-        assert a.steps == b.steps
-        assert a.curves.keys() == b.curves.keys()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 4])
@@ -91,7 +81,7 @@ def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(stacked: boo
     prior, problems = tiny_prior(learned=learned), [noisy(0), noisy(1), noisy(2)]
 
     def run(chosen: list[InverseProblem], *, stacked: bool = stacked) -> list[FitResult]:
-        return fit(chosen, prior, MSE, ADAM, steps=4, stacked=stacked)
+        return tiny_fit(chosen, prior=prior, steps=4, stacked=stacked)
 
     together = run(problems)
     assert_same(run(problems[::-1])[::-1], together, **SAME)
@@ -104,9 +94,9 @@ def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(stacked: boo
 @MODES
 def test_images_of_several_sizes_keep_their_order(stacked: bool):
     problems = [noisy(0), noisy(1, (3, 9, 5)), noisy(2)]
-    results = fit(problems, tiny_prior(), MSE, ADAM, steps=2, stacked=stacked)
+    results = tiny_fit(problems, steps=2, stacked=stacked)
     assert [tuple(r.x_hat.shape[1:]) for r in results] == [p.image_shape for p in problems]
-    alone = fit(problems[1:2], tiny_prior(), MSE, ADAM, steps=2)
+    alone = tiny_fit(problems[1:2], steps=2)
     assert_same(results[1:2], alone, **SAME)
 
 
@@ -115,14 +105,14 @@ def test_an_image_that_stops_leaves_and_the_others_do_not_notice(stacked: bool):
     problems = [noisy(0), noisy(1), noisy(2)]
 
     def run(hooks: Sequence[Any]) -> list[FitResult]:
-        return fit(problems, tiny_prior(), MSE, ADAM, steps=5, hooks=hooks, stacked=stacked)
+        return tiny_fit(problems, steps=5, hooks=hooks, stacked=stacked)
 
     full, stopped = run([]), run([StopImage({1: 2})])
     assert_same([stopped[0], stopped[2]], [full[0], full[2]], **SAME)
     assert (stopped[1].steps, stopped[1].stop_step) == (2, 2)
     assert stopped[1].stop_reason == "scripted"
     torch.testing.assert_close(stopped[1].curves["loss"], full[1].curves["loss"][:3], **SAME)
-    short = fit(problems[1:2], tiny_prior(), MSE, ADAM, steps=2)
+    short = tiny_fit(problems[1:2], steps=2)
     torch.testing.assert_close(stopped[1].x_hat, short[0].x_hat, **SAME)
 
 
@@ -136,43 +126,19 @@ def test_stopped_images_really_leave_the_batch():
 
     stop = StopImage({0: 1, 1: 0, 2: 2})
     problems = [noisy(0), noisy(1), noisy(2)]
-    results = fit(problems, tiny_prior(), MSE, ADAM, steps=50, hooks=[stop, Watch()], stacked=True)
+    results = tiny_fit(problems, steps=50, hooks=[stop, Watch()], stacked=True)
     assert Watch.seen == [[0, 1, 2], [0, 2], [2]]
     assert [r.steps for r in results] == [1, 0, 2]
-
-
-@MODES
-def test_a_diverging_image_keeps_its_last_finite_output_and_hurts_nobody(stacked: bool):
-    bad = replace(noisy(1), y=torch.full((1, 3, 8, 8), torch.nan))
-    problems = [noisy(0), bad, noisy(2)]
-    results = fit(problems, tiny_prior(), MSE, ADAM, steps=3, stacked=stacked)
-    full = fit([noisy(0), noisy(2)], tiny_prior(), MSE, ADAM, steps=3, stacked=stacked)
-    assert_same([results[0], results[2]], full, **SAME)
-    assert results[1].stop_step == 0
-    assert "diverged: the loss is not finite at step 0" in str(results[1].stop_reason)
-    assert bool(results[1].x_hat.isfinite().all())
-
-
-def test_divergence_in_the_middle_keeps_the_iterate_before():
-    class Break(Hook):
-        def on_step_start(self, state: FitState) -> None:
-            if state.step == 2:
-                state.z_input = state.z * torch.inf
-
-    (result,) = fit([noisy(0)], tiny_prior(), MSE, ADAM, steps=5, hooks=[Break()])
-    (before,) = fit([noisy(0)], tiny_prior(), MSE, ADAM, steps=1)
-    assert result.stop_step == 2
-    torch.testing.assert_close(result.x_hat, before.x_hat, **EXACT)
 
 
 @MODES
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_gradients_are_found_where_they_are_switched_off(mode: Any, stacked: bool):
     prior, problems = tiny_prior(learned=False), [noisy(0), noisy(1)]
-    expected = fit(problems, prior, MSE, ADAM, steps=3, stacked=stacked)
+    expected = tiny_fit(problems, prior=prior, steps=3, stacked=stacked)
     with mode():
         moved = [replace(p, y=p.y + 0, x=None) for p in problems]
-        results = fit(moved, prior, MSE, ADAM, steps=3, stacked=stacked)
+        results = tiny_fit(moved, prior=prior, steps=3, stacked=stacked)
     assert_same(results, expected, **EXACT)
     assert not results[0].x_hat.is_inference()
 
@@ -181,8 +147,8 @@ def test_gradients_are_found_where_they_are_switched_off(mode: Any, stacked: boo
 def test_the_ground_truth_is_not_looked_at(stacked: bool):
     problems = [noisy(0), noisy(1)]
     blind = [replace(p, x=torch.full_like(p.y, torch.nan)) for p in problems]
-    a = fit(problems, tiny_prior(), MSE, ADAM, steps=3, stacked=stacked)
-    assert_same(fit(blind, tiny_prior(), MSE, ADAM, steps=3, stacked=stacked), a, **EXACT)
+    a = tiny_fit(problems, steps=3, stacked=stacked)
+    assert_same(tiny_fit(blind, steps=3, stacked=stacked), a, **EXACT)
 
 
 @MODES
@@ -193,7 +159,7 @@ def test_shared_and_own_operators_give_the_same(stacked: bool):
     one = physics()
     shared = [InverseProblem(one.A(image(i)), one, (3, 8, 8), seed=i) for i in range(3)]
     own = [replace(problem, physics=physics()) for problem in shared]
-    a, b = (fit(p, tiny_prior(), MSE, ADAM, steps=4, stacked=stacked) for p in (shared, own))
+    a, b = (tiny_fit(p, steps=4, stacked=stacked) for p in (shared, own))
     assert_same(a, b, **SAME)
 
 
@@ -207,7 +173,7 @@ def test_bf16_is_near_float32_and_leaves_the_operator_in_float32():
 
     problem = replace(noisy(0), physics=Watch())
     prior = tiny_prior()
-    (low,) = fit([problem], prior, MSE, ADAM, steps=3, precision="bf16")
+    (low,) = fit([problem], prior, MSE, ADAM, steps=3, execution=Execution(precision="bf16"))
     assert set(seen) == {(torch.float32, torch.float32)}
     (full,) = fit([problem], prior, MSE, ADAM, steps=3)
     difference = (low.x_hat - full.x_hat).abs().max()
@@ -227,7 +193,7 @@ def test_hooks_are_called_in_order_around_every_step():
                 return lambda state: calls.append(f"{self.name} {attribute[3:]} {state.step}")
             return super().__getattribute__(attribute)
 
-    fit([noisy(0)], tiny_prior(), MSE, ADAM, steps=1, hooks=[Named("a"), Named("b")])
+    tiny_fit([noisy(0)], steps=1, hooks=[Named("a"), Named("b")])
     moments = [
         ("reconstruction_start", 0), ("step_start", 0), ("step_end", 0),
         ("step_start", 1), ("step_end", 1), ("reconstruction_end", 1),
@@ -246,10 +212,10 @@ def test_what_a_hook_writes_into_the_output_is_returned_and_jitter_lasts_one_ste
         def on_reconstruction_end(self, state: FitState) -> None:
             state.output.fill_(0.25)
 
-    (result,) = fit([noisy(0)], tiny_prior(), MSE, ADAM, steps=2, hooks=[Change()])
+    (result,) = tiny_fit([noisy(0)], steps=2, hooks=[Change()])
     assert torch.equal(result.x_hat, torch.full((1, 3, 8, 8), 0.25))
     assert all(torch.equal(z, Change.inputs[0]) for z in Change.inputs)
-    (plain,) = fit([noisy(0)], tiny_prior(), MSE, ADAM, steps=2)
+    (plain,) = tiny_fit([noisy(0)], steps=2)
     assert not torch.allclose(result.curves["loss"], plain.curves["loss"])
 
 
@@ -258,7 +224,7 @@ def test_prior_and_global_random_stream_are_unchanged(stacked: bool):
     for learned in (True, False):
         prior = tiny_prior(learned=learned)
         before, stream = copy.deepcopy(prior.state_dict()), torch.get_rng_state()
-        fit([noisy(0), noisy(1)], prior, MSE, ADAM, steps=2, stacked=stacked)
+        tiny_fit([noisy(0), noisy(1)], prior=prior, steps=2, stacked=stacked)
         assert torch.equal(torch.get_rng_state(), stream)
         for name, tensor in prior.state_dict().items():
             assert torch.equal(tensor, before[name]), name
@@ -269,9 +235,7 @@ def test_prior_and_global_random_stream_are_unchanged(stacked: bool):
     ("problems", "change", "text"),
     [
         ([noisy(0)], {"steps": -1}, "steps must be at least 0, got -1"),
-        ([noisy(0)], {"precision": "16"}, "precision must be one of 32, bf16, got '16'"),
         ([], {}, "nothing to fit: the list of problems is empty"),
-        ([noisy(0, (1, 8, 8))], {}, "makes images of 3 channels, asked for 1"),
     ],
 )
 def test_bad_arguments_are_refused(problems: Any, change: dict[str, Any], text: str):

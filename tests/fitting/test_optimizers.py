@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metadip.fitting import Adam, MomentumSGD, fit
+from metadip.fitting import Adam, Execution, MomentumSGD, fit
 from metadip.fitting.optimizers import Optimizer
 from tests.fitting.tiny import MSE, StopImage, linear_prior, sensed
 
@@ -139,7 +139,7 @@ def test_handover_goes_on_when_an_image_stops():
     def run_both(stacked: bool) -> list[Tensor]:
         results = fit(
             problems, linear_prior(), MSE, handover(), steps=8, hooks=[StopImage({1: 5})],
-            stacked=stacked,
+            execution=Execution(stacked=stacked),
         )  # fmt: skip
         assert [result.steps for result in results] == [8, 5, 8]
         return [result.x_hat for result in results]

@@ -1,18 +1,23 @@
 """Priors and problems so small that a fit takes milliseconds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from deepinv.physics import Denoising
 from torch import Tensor, nn
 
-from metadip.fitting import DataObjective
+from metadip.fitting import Adam, DataObjective, Execution, fit
 from metadip.physics import MatrixSensing
 from metadip.priors import Latent, Prior, SkipUNet, draw_weights
-from metadip.types import FitState, InverseProblem
+from metadip.types import FitResult, FitState, InverseProblem
 
 MSE = DataObjective("mse", tv_weight=0.0, huber_delta=1.0)
 MSE_TV = DataObjective("mse", tv_weight=0.05, huber_delta=1.0)
+ADAM = Adam(lr=0.02)
+# Stacked and looped convolutions sum in another order; a few steps of Adam amplify that.
+SAME: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+EXACT: dict[str, Any] = {"rtol": 0.0, "atol": 0.0}
 
 
 class LinearNetwork(nn.Module):
@@ -63,6 +68,28 @@ def sensed(seed: int, n_measurements: int, shape: tuple[int, int, int]) -> Inver
     matrix = torch.randn(n_measurements, x.numel(), generator=generator, dtype=torch.float64)
     physics = MatrixSensing(matrix / n_measurements**0.5, image_shape=shape)
     return InverseProblem(physics.A(x), physics, shape, x=x, seed=seed)
+
+
+def tiny_fit(
+    problems: Sequence[InverseProblem],
+    *,
+    steps: int,
+    prior: Prior | None = None,
+    hooks: Sequence[Any] = (),
+    **execution: Any,
+) -> list[FitResult]:
+    """Fit with Adam on the mean square error, from the learned tiny prior by default."""
+    start = prior or tiny_prior()
+    settings = Execution(**execution)
+    return fit(problems, start, MSE, ADAM, steps=steps, hooks=hooks, execution=settings)
+
+
+def assert_same(ours: Sequence[FitResult], theirs: Sequence[FitResult], **tolerance: Any) -> None:
+    """Compare images, steps, and which curves there are."""
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.x_hat, b.x_hat, **tolerance)
+        assert (a.steps, a.stop_step, a.rollbacks) == (b.steps, b.stop_step, b.rollbacks)
+        assert a.curves.keys() == b.curves.keys()
 
 
 class Hook:

@@ -86,6 +86,7 @@ def test_inner_loop_equals_the_loop_of_fit(setting: Any, engine: str):
 def test_the_logarithm_weighs_each_task_by_its_own_error(setting: Any, engine: str):
     prior, rule, problem = setting
     easy = sensed(4, 90, (3, 8, 8))
+    assert easy.x is not None
     easy = replace(easy, x=easy.x * 0.5 + 0.25)
     log_learner = learner(engine, log_error=True, multi_step_weight=0.0)
     outcome = log_learner.outer_loss(prior, rule, MSE_TV, [problem, easy])

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from deepinv.physics import Blur, Denoising, Downsampling, Inpainting, LinearPhysics, Physics
+from deepinv.physics import Blur, Denoising, Downsampling, Inpainting
 
 from metadip.callbacks import FitCallback, LatentJitter, OutputEMA
+from metadip.fitting import Execution
 from metadip.methods import image_shape_of
 from metadip.physics import GaussianSensing, Magnitude
 from metadip.types import FitState, InverseProblem
@@ -94,29 +95,8 @@ def test_options_reach_the_fit():
     y = torch.rand(1, 3, 16, 16)
     with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
         tiny_method(steps=-1)(y, Denoising())
-    with pytest.raises(ValueError, match="precision must be one of"):
-        tiny_method(precision="64")(y, Denoising())
-    low = tiny_method(precision="bf16")(y, Denoising())
+    low = tiny_method(execution=Execution(precision="bf16"))(y, Denoising())
     assert not torch.equal(low, tiny_method()(y, Denoising()))
-    results = tiny_method(stacked=True).reconstruct([noisy(0), noisy(1)])
+    stacked = tiny_method(execution=Execution(stacked=True))
+    results = stacked.reconstruct([noisy(0), noisy(1)])
     assert results[0].seconds == results[1].seconds  # a batch shares its time
-
-
-def test_a_shape_that_cannot_be_told_is_asked_for():
-    class NoAdjoint(Physics):
-        def A(self, x: torch.Tensor, **_: Any) -> torch.Tensor:
-            return x.flatten(1)
-
-    class Flat(LinearPhysics):
-        def A(self, x: torch.Tensor, **_: Any) -> torch.Tensor:
-            return x.flatten(1)
-
-        def A_adjoint(self, y: torch.Tensor, **_: Any) -> torch.Tensor:
-            return y
-
-    y = torch.rand(1, 3 * 8 * 8)
-    with pytest.raises(ValueError, match="NoAdjoint does not tell the image's shape: pass image_s"):
-        image_shape_of(y, NoAdjoint())
-    with pytest.raises(ValueError, match=r"Flat gives \(1, 192\), not an image: pass image_shape="):
-        tiny_method()(y, Flat())
-    assert tiny_method()(y, NoAdjoint(), image_shape=(3, 8, 8)).shape == (1, 3, 8, 8)

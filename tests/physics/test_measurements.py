@@ -287,3 +287,9 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a measurement file cannot hold the operator Blur"):
         save_measurement(tmp_path / "scan.pt", replace(problem, physics=blur))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_an_image_file_has_its_own_channels(channels: int, mode: str, tmp_path: Path) -> None:
+    Image.new(mode, (6, 5), "white").save(tmp_path / "noisy.png")
+    assert load_measurement(tmp_path / "noisy.png", DENOISE).image_shape == (channels, 5, 6)

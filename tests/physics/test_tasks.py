@@ -245,7 +245,10 @@ def test_yaml_builds_and_binds(name: str, repo: Path, x: Tensor) -> None:
     signature = inspect.signature(type(task)).parameters
     assert keys == list(signature)
     assert list(config)[:2] == ["_target_", "_convert_"]
-    assert all(p.default is inspect.Parameter.empty for p in signature.values())
+    content = OmegaConf.to_container(config)
+    assert isinstance(content, dict)
+    for key, parameter in signature.items():
+        assert parameter.default in (inspect.Parameter.empty, content[key])
     assert task.measure(x, seed=0).y.isfinite().all()
     config.noise_std = [0.0, 0.2]
     assert instantiate(config).measure(x, seed=0).y.isfinite().all()

@@ -54,3 +54,64 @@ def test_the_wrong_number_of_channels_is_refused():
         prior(learned=True, n_wavelengths=1)
     with pytest.raises(ValueError, match="makes images of 3 channels, asked for 1"):
         prior(learned=True).start((1, 8, 8), seed=0)
+
+
+def rows_of(prior: Prior) -> torch.Tensor:
+    """Return weight and bias of the last layer, a row per channel."""
+    head = prior.network.head
+    assert isinstance(head, torch.nn.Conv2d)
+    assert head.bias is not None
+    return torch.cat([head.weight.flatten(1), head.bias[:, None]], dim=1).detach()
+
+
+@pytest.mark.parametrize(
+    ("channels", "mixture"),
+    [
+        (1, [[1 / 3, 1 / 3, 1 / 3]]),
+        (2, [[1, 0, 0], [0, 0, 1]]),
+        (4, [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]]),
+    ],
+)
+def test_other_numbers_of_channels_adapt_the_last_layer_alone(
+    channels: int, mixture: list[list[float]]
+):
+    colour = prior(learned=True, seed=5).double().requires_grad_(False)
+    state = torch.get_rng_state()
+    adapted = colour.with_channels(channels)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert adapted.image_channels == channels
+    assert adapted.learned
+    torch.testing.assert_close(
+        rows_of(adapted), torch.tensor(mixture, dtype=torch.float64) @ rows_of(colour)
+    )
+    old, new = colour.start((3, 9, 8), seed=0), adapted.start((channels, 9, 8), seed=0)
+    assert list(old[0]) == list(new[0])
+    assert torch.equal(old[1], new[1])
+    for name, weight in old[0].items():
+        assert name.startswith("head") or torch.equal(weight, new[0][name]), name
+        assert new[0][name].dtype == torch.float64
+    assert not any(p.requires_grad for p in adapted.network.parameters())
+    assert rows_of(colour).shape == (3, 7)  # as it was
+
+
+def test_grey_weights_serve_colour_and_as_many_channels_need_nothing():
+    grey = prior(learned=True).with_channels(1)
+    assert torch.equal(rows_of(grey.with_channels(3)), rows_of(grey).expand(3, -1))
+    assert grey.with_channels(1) is grey
+
+
+def test_an_untrained_prior_of_other_channels_is_drawn_as_one_of_that_width():
+    grey = Prior(
+        SkipUNet(4, out_channels=1, channels=[6], skip_channels=[2]),
+        Latent(4, size_px=8, n_wavelengths=0),
+    )
+    ours, z = prior(learned=False).with_channels(1).start((1, 8, 8), seed=4)
+    theirs, expected_z = grey.start((1, 8, 8), seed=4)
+    assert torch.equal(z, expected_z)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("channels", [0, 5])
+def test_no_more_than_four_channels(channels: int):
+    with pytest.raises(ValueError, match=f"images have 1 to 4 channels, asked for {channels}"):
+        prior(learned=True).with_channels(channels)

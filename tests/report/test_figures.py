@@ -62,6 +62,10 @@ def test_what_was_measured():
     assert image is not None
     assert torch.equal(image, y[0])
 
+    _, image = measurement_picture(problem_of(50 * torch.rand(1, 3, 7, 5)))  # such as a sinogram
+    assert image is not None
+    assert (image.min().item(), image.max().item()) == (0, 1)
+
     title, image = measurement_picture(problem_of(torch.rand(1, 48), Linear()))
     assert title == "48 measurements (adjoint)"
     assert image is not None
@@ -129,6 +133,27 @@ def test_the_chosen_step_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [ax.get_yscale() for ax in axes] == ["log", "linear", "log"]
     assert [ax.get_ylabel() for ax in axes] == ["loss", "PSNR (dB)", "variance"]
     assert axes[-1].get_xlabel() == "step (weight updates)"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("self_validation", "SV-ES error"), ("discrepancy", "residual / noise")]
+)
+def test_what_a_rule_saw_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, label: str
+):
+    drawn: list[Any] = []
+    monkeypatch.setattr("metadip.report.figures._save", lambda path, figure: drawn.append(figure))
+    curves = {
+        "loss": CURVES["loss"],
+        name: CURVES["variance"],
+        "chosen_step": CURVES["chosen_step"],
+    }
+    save_curves(tmp_path / "a.png", curves, stop_step=29)
+    assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", label]
+    lines = drawn[0].axes[1].get_lines()
+    assert lines[0].get_xdata().tolist() == list(range(9, 30))
+    assert lines[0].get_ydata()[-1] == pytest.approx(0.1)
+    assert [line.get_xdata()[0] for line in lines[1:]] == [29, 9]  # stopped, chosen
 
 
 def test_contact_sheet(tmp_path: Path):

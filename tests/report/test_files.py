@@ -12,6 +12,7 @@ from metadip.report import (
     keep_earlier,
     markdown_table,
     prepare_folder,
+    remove_leftovers,
     write_csv,
     write_json,
 )
@@ -30,6 +31,23 @@ def test_a_file_appears_whole_and_alone(tmp_path: Path):
         assert path.read_text() == "one"
     assert path.read_text() == "two"
     assert os.listdir(path.parent) == ["a.png"]
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path):
+    kept = ["a.png", ".hidden", ".a.12345678.png", ".a.tmp", "b.12345678.tmp.png"]
+    for name in kept:
+        (tmp_path / name).touch()
+    (tmp_path / "deep").mkdir()
+    with atomic_path(tmp_path / "a.b.png") as temporary:
+        temporary.touch()
+        copies = [tmp_path / "deep" / temporary.name, temporary]
+        copies[0].touch()
+        remove_leftovers(tmp_path)
+        assert [copy.exists() for copy in copies] == [True, False]
+        temporary.touch()
+    (tmp_path / ".probe.0123abcd.tmp").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "a.b.png", "deep"])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

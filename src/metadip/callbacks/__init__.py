@@ -2,20 +2,24 @@
 
 from metadip.callbacks.averaging import OutputEMA
 from metadip.callbacks.base import FitCallback
+from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
 from metadip.callbacks.jitter import LatentJitter
 from metadip.callbacks.oracle import OraclePSNR, peak_of_curve
 from metadip.callbacks.progress import FitProgress
 from metadip.callbacks.selection import BestIterate
+from metadip.callbacks.self_validation import SelfValidation
 
 __all__ = [
     "ESEMV",
     "ESWMV",
     "BestIterate",
+    "DiscrepancyPrinciple",
     "FitCallback",
     "FitProgress",
     "LatentJitter",
     "OraclePSNR",
     "OutputEMA",
+    "SelfValidation",
     "peak_of_curve",
 ]

@@ -7,7 +7,10 @@ from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.callbacks.selection import BestSoFar
+from metadip.data.seeding import generator_of
 from metadip.types import FitState
+
+_PIXELS = 21  # stream of an image's seed
 
 
 class ESWMV(FitCallback):
@@ -18,8 +21,8 @@ class ESWMV(FitCallback):
         W - 1 on. v_t falls while structure is fitted and rises once noise is. The fit stops when
         ``patience`` steps brought no strictly lower v_t, and returns x_hat of the minimum, as it
         also does when the steps run out. No ground truth is used. W v_t is the sum of squares
-        minus |sum|^2 / W; both sums are kept in float64 and replaced every W steps by ones that
-        were never subtracted from, so that rounding errors do not grow.
+        minus |sum|^2 / W, in float64; the sum is replaced every W steps by one that was never
+        subtracted from, so that rounding errors do not grow.
     Shape:
         Reads ``x_hat`` (A, C, H, W). Records ``variance`` and ``chosen_step``; ``best_steps`` (N,)
         holds the chosen step of the present fit, -1 where there is none.
@@ -28,61 +31,82 @@ class ESWMV(FitCallback):
         patience: in steps, at least 1; 1000 in the authors' code.
         min_start: first step that may be the minimum, at least 0; guards against a false dip
             before content is learned.
+        max_pixels: judge by that many pixels in all channels, at least 1, drawn once from each
+            image's own seed; None or more than there are: by all of them, as the authors do.
     Raises:
-        ValueError: ``window < 2``, ``patience < 1`` or ``min_start < 0``.
-    Cost: W + 6 copies of every image (W = 100, 3 x 512 x 512 float32: 330 MB each).
+        ValueError: ``window < 2``, ``patience < 1``, ``min_start < 0`` or ``max_pixels < 1``.
+    Cost:
+        W + 10 copies of the judged pixels (W = 100, 3 x 512 x 512 float32: 346 MB for each image)
+        and one of the image.
     References:
         Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
     """
 
-    def __init__(self, window: int, patience: int, *, min_start: int) -> None:
+    def __init__(
+        self, window: int, patience: int, *, min_start: int, max_pixels: int | None = None
+    ) -> None:
         if window < 2:
             raise ValueError(f"window must be at least 2 steps, got {window}")
-        _check_steps(patience, min_start)
+        check_steps(patience, min_start)
+        if max_pixels is not None and max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1 or None, got {max_pixels}")
         self.window, self.patience, self.min_start = window, patience, min_start
+        self.max_pixels = max_pixels
         self.best_steps = torch.empty(0, dtype=torch.int64)
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Forget the previous fit."""
+        """Forget the previous fit, and draw the pixels that are judged."""
         self._best = BestSoFar(state)
         self.best_steps, self._count = self._best.steps, 0
-        n, n_pixels = len(state.output), state.output[0].numel()
-        self._frames = state.output.new_zeros(n, self.window, n_pixels)
-        self._sums = _zero_sums(state.output)
-        self._fresh = _zero_sums(state.output)
+        n, channels, height, width = state.output.shape
+        self._places: tuple[Tensor, Tensor] | None = None
+        n_pixels = height * width
+        if self.max_pixels is not None and self.max_pixels < n_pixels:
+            drawn = [_draw_pixels(p.seed, n_pixels, self.max_pixels) for p in state.problems]
+            chosen = torch.stack(drawn).to(state.output.device)
+            self._places = chosen // width, chosen % width
+            n_pixels = self.max_pixels
+        self._frames = state.output.new_zeros(n, self.window, channels * n_pixels)
+        self._squares = self._frames.new_zeros(n, self.window, dtype=torch.float64)
+        self._total = torch.zeros_like(self._frames[:, 0], dtype=torch.float64)
+        self._fresh = torch.zeros_like(self._total)
 
     def on_step_end(self, state: FitState) -> None:
         """Take the newest reconstruction into the window, and judge."""
         variance = self._variance(state)
         state.record("variance", variance)
         if state.step >= self.min_start:
-            self._best.update(state, variance, state.x_hat)
-            self._best.stop_stale(state, patience=self.patience, rule="ES-WMV")
+            self._best.update(state, variance, lambda: state.x_hat)
+            self._best.stop_stale(state, patience=self.patience, rule="ES-WMV", score="variance")
 
     def on_reconstruction_end(self, state: FitState) -> None:
         """Return the chosen iterates, and give the window's memory back."""
         self._best.write(state)
-        del self._frames, self._sums, self._fresh, self._best
+        del self._frames, self._squares, self._total, self._fresh, self._places, self._best
+
+    def _judged(self, state: FitState) -> Tensor:
+        """Return the values (A, P) that are judged."""
+        if self._places is None:
+            return state.x_hat.flatten(1)
+        rows, (y, x) = active_rows(state), self._places
+        images = torch.arange(len(state.x_hat), device=state.x_hat.device)[:, None]
+        return state.x_hat[images, :, y[rows], x[rows]].flatten(1)
 
     def _variance(self, state: FitState) -> Tensor:
         """Return v_t (A,), NaN until the window is full."""
         rows, slot = active_rows(state), self._count % self.window
-        frame = state.x_hat.flatten(1)
+        frame = self._judged(state)
         new, old = frame.double(), self._frames[rows, slot].double()
         self._frames[rows, slot] = frame
-        for (total, squares), change, change_of_squares in (
-            (self._sums, new - old, new.square() - old.square()),
-            (self._fresh, new, new.square()),
-        ):
-            total[rows] += change
-            squares[rows] += change_of_squares.sum(dim=1)
+        self._squares[rows, slot] = _sum_of_squares(new)
+        self._total[rows] += new - old
+        self._fresh[rows] += new
         self._count += 1
-        if self._count % self.window == 0:  # the fresh sums hold exactly this window
-            self._sums, self._fresh = self._fresh, _zero_sums(state.output)
+        if self._count % self.window == 0:  # the fresh sum holds exactly this window
+            self._total, self._fresh = self._fresh, torch.zeros_like(self._fresh)
         if self._count < self.window:
             return new.new_full((len(new),), torch.nan)
-        total, squares = self._sums
-        spread = squares[rows] - total[rows].square().sum(dim=1) / self.window
+        spread = self._squares[rows].sum(dim=1) - _sum_of_squares(self._total[rows]) / self.window
         return spread.clamp(min=0) / (self.window * new.shape[1])
 
 
@@ -104,7 +128,7 @@ class ESEMV(FitCallback):
             nothing until several 1 / alpha steps are made; the authors begin after step 100.
     Raises:
         ValueError: ``alpha`` outside (0, 1), ``patience < 1`` or ``min_start < 0``.
-    Cost: two copies of every image.
+    Cost: three copies of every image.
     References:
         Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
     """
@@ -112,7 +136,7 @@ class ESEMV(FitCallback):
     def __init__(self, alpha: float, patience: int, *, min_start: int) -> None:
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must be in (0, 1), got {alpha}")
-        _check_steps(patience, min_start)
+        check_steps(patience, min_start)
         self.alpha, self.patience, self.min_start = alpha, patience, min_start
         self.best_steps = torch.empty(0, dtype=torch.int64)
 
@@ -120,24 +144,24 @@ class ESEMV(FitCallback):
         """Forget the previous fit."""
         self._best = BestSoFar(state)
         self.best_steps, self._begun = self._best.steps, False
-        self._mean = torch.zeros_like(state.output)
         self._variance = torch.zeros_like(self._best.scores)
 
     def on_step_end(self, state: FitState) -> None:
         """Update mean and variance, and judge."""
         rows = active_rows(state)
         if not self._begun:
-            self._mean[rows], self._begun = state.x_hat, True
-            state.record("variance", torch.full_like(self._variance[rows], torch.nan))
+            self._mean, self._begun = state.x_hat.clone(), True
+            state.record("variance", torch.full_like(self._variance, torch.nan))
             return
-        delta = state.x_hat - self._mean[rows]
-        self._mean[rows] = (self._mean[rows] + self.alpha * delta).clamp(0, 1)
-        squares = delta.flatten(1).square().sum(dim=1, dtype=torch.float64)
-        self._variance[rows] = (1 - self.alpha) * (self._variance[rows] + self.alpha * squares)
+        mean = self._mean[rows]
+        delta = state.x_hat - mean
+        self._mean[rows] = mean.add_(delta, alpha=self.alpha).clamp_(0, 1)
+        change = self.alpha * _sum_of_squares(delta.flatten(1))
+        self._variance[rows] = (1 - self.alpha) * (self._variance[rows] + change)
         state.record("variance", self._variance[rows])
         if state.step >= self.min_start:
-            self._best.update(state, self._variance[rows], self._mean[rows])
-            self._best.stop_stale(state, patience=self.patience, rule="ES-EMV")
+            self._best.update(state, self._variance[rows], lambda: self._mean[rows])
+            self._best.stop_stale(state, patience=self.patience, rule="ES-EMV", score="variance")
 
     def on_reconstruction_end(self, state: FitState) -> None:
         """Return the chosen means."""
@@ -145,14 +169,23 @@ class ESEMV(FitCallback):
         del self._mean, self._variance, self._best
 
 
-def _zero_sums(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a sum over frames (N, P) and a sum of squares over frames and pixels (N,)."""
-    total = torch.zeros_like(output, dtype=torch.float64).flatten(1)
-    return total, total.new_zeros(len(total))
+def _draw_pixels(seed: int, n_pixels: int, count: int) -> Tensor:
+    """Return ``count`` different places of an image, the same on every device."""
+    return torch.randperm(n_pixels, generator=generator_of(seed, _PIXELS))[:count]
 
 
-def _check_steps(patience: int, min_start: int) -> None:
-    """Refuse a stopping rule that could never wait, or start."""
+def _sum_of_squares(values: Tensor) -> Tensor:
+    """Return the sum of squares of each image (A,), in float64."""
+    norms: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
+    return norms.square()
+
+
+def check_steps(patience: int, min_start: int) -> None:
+    """Refuse a stopping rule that could never wait, or start.
+
+    Raises:
+        ValueError: ``patience < 1`` or ``min_start < 0``.
+    """
     if patience < 1:
         raise ValueError(f"patience must be at least 1 step, got {patience}")
     if min_start < 0:

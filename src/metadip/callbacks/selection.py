@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,21 +27,32 @@ class BestSoFar:
         self.images = torch.zeros_like(state.output)
 
     def update(
-        self, state: FitState, scores: Tensor, images: Tensor, *, min_improvement: float = 0.0
+        self,
+        state: FitState,
+        scores: Tensor,
+        look: Callable[[], Tensor],
+        *,
+        min_improvement: float = 0.0,
     ) -> None:
-        """Keep ``images`` (A, C, H, W) whose ``scores`` (A,) are strictly lower; NaN never is.
+        """Keep the images ``look()`` (A, C, H, W) whose ``scores`` (A,) are strictly lower.
 
-        Records the curve ``chosen_step``: where the best so far lies.
+        NaN never is. ``look`` is called only where there is something to keep.
         """
-        rows = active_rows(state)
-        better = scores < self.scores[rows] * (1 - min_improvement)
-        self.scores[rows] = torch.where(better, scores.double(), self.scores[rows])
-        self.steps[rows] = torch.where(better, state.step, self.steps[rows])
-        self.images[rows] = torch.where(better[:, None, None, None], images, self.images[rows])
-        steps = self.steps[rows]
+        better = scores < self.scores[active_rows(state)] * (1 - min_improvement)
+        rows = better.nonzero().flatten()
+        if len(rows):
+            images = state.active[rows]
+            self.scores[images] = scores[rows].double()
+            self.steps[images] = state.step
+            self.images[images] = look()[rows]
+        self.record(state)
+
+    def record(self, state: FitState) -> None:
+        """Record the curve ``chosen_step``: where the best so far lies, NaN where there is none."""
+        steps = self.steps[active_rows(state)]
         state.record("chosen_step", torch.where(steps < 0, torch.nan, steps.double()))
 
-    def stop_stale(self, state: FitState, *, patience: int, rule: str) -> None:
+    def stop_stale(self, state: FitState, *, patience: int, rule: str, score: str) -> None:
         """Stop images without a new minimum for ``patience`` steps, and write what they return."""
         if state.step < patience:  # no minimum can be that old: spare a GPU the question
             return
@@ -49,7 +62,7 @@ class BestSoFar:
             image = int(state.active[row])
             state.output[image] = self.images[image]
             reason = (
-                f"{rule}: the variance has not fallen for {patience} steps since its minimum "
+                f"{rule}: the {score} has not fallen for {patience} steps since its minimum "
                 f"{self.scores[image].item():.3g} at step {int(self.steps[image])}"
             )
             state.stop(torch.arange(len(stale), device=stale.device) == row, reason)
@@ -100,8 +113,12 @@ class BestIterate(FitCallback):
         else:
             known = ", ".join(["loss", *state.curves])
             raise ValueError(f"no curve {self.criterion!r} to minimise; recorded are {known}")
-        output = state.output[active_rows(state)]
-        self._best.update(state, scores, output, min_improvement=self.min_improvement)
+        self._best.update(
+            state,
+            scores,
+            lambda: state.output[active_rows(state)],
+            min_improvement=self.min_improvement,
+        )
 
     def on_reconstruction_end(self, state: FitState) -> None:
         """Return the best outputs."""

@@ -9,6 +9,8 @@ from metadip.data.images import (
     centre_crop,
     crop_and_resize,
     image_names,
+    image_shape,
+    list_files,
     list_images,
     read_image,
     resize,
@@ -16,7 +18,7 @@ from metadip.data.images import (
 from metadip.data.mixture import ImageMixture
 from metadip.data.patches import NaturalPatches, Patches, SamplePatches, sample_picture
 from metadip.data.sampler import TaskSampler
-from metadip.data.seeding import SampleKey, generator_of, seed_of
+from metadip.data.seeding import SampleKey, generator_of, seed_of, seed_of_name
 from metadip.data.splits import images_of_split
 from metadip.data.weights import check_weights
 
@@ -41,7 +43,9 @@ __all__ = [
     "folder_data",
     "generator_of",
     "image_names",
+    "image_shape",
     "images_of_split",
+    "list_files",
     "list_images",
     "mixture_data",
     "natural_data",
@@ -50,4 +54,5 @@ __all__ = [
     "sample_data",
     "sample_picture",
     "seed_of",
+    "seed_of_name",
 ]

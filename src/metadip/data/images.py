@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ MAX_8_BIT, MAX_16_BIT = 255.0, 65535.0
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the file that hold the bit depth and the colour type
 TIFF_BITS = 258  # TIFF tag BitsPerSample
+GREY_MODES = ("1", "L", "LA", "La", "F")
+RESERVED = ("entries",)  # names of what reports keep beside the images' folders
+Read = TypeVar("Read")
 
 
 class ImageError(UserError):
@@ -34,7 +38,7 @@ class ImageError(UserError):
         super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
 
 
-def read_image(path: str | Path, *, channels: int = 3) -> Tensor:
+def read_image(path: str | Path, *, channels: int | None = 3) -> Tensor:
     """Read an image file of any usual kind.
 
     Model:
@@ -47,21 +51,47 @@ def read_image(path: str | Path, *, channels: int = 3) -> Tensor:
     Args:
         path: the file.
         channels: 3 repeats a grey image three times; 1 gives luminance (0.299 R + 0.587 G + 0.114
-            B).
+            B); None takes as many as the file has, 1 or 3.
     Raises:
-        ValueError: ``channels`` is neither 1 nor 3.
+        ValueError: ``channels`` is neither 1 nor 3 nor None.
         UserError: there is no such file, it is empty, truncated or no image, its values lie outside
             [0, 1] (float) or 16 bits, or it is a 16-bit colour TIFF.
     """
-    if channels not in (1, 3):
+    if channels not in (1, 3, None):
         raise ValueError(f"channels is {channels}, must be 1 or 3")
+    x = _opened(path, _decode)
+    if channels == 1 and len(x) == 3:
+        return (torch.tensor(LUMINANCE).view(3, 1, 1) * x).sum(0, keepdim=True).clamp_(0, 1)
+    return x.expand(channels or len(x), -1, -1).contiguous()
+
+
+def image_shape(path: str | Path) -> tuple[int, int, int]:
+    """Return (C, H, W) of an image file by its header alone, which costs no decoding.
+
+    Height and width are as stored, before the EXIF orientation is applied.
+
+    Raises:
+        UserError: there is no such file, it is empty, or no image; damage further on is not seen.
+    """
+    return _opened(path, _read_header)
+
+
+def _read_header(path: Path) -> tuple[int, int, int]:
+    with Image.open(path) as image:
+        width, height = image.size
+        grey = image.mode in GREY_MODES or image.mode.startswith("I")
+    return 1 if grey else 3, height, width
+
+
+def _opened(path: str | Path, read: Callable[[Path], Read]) -> Read:
+    """Return what ``read`` makes of an image file, or say in one line why it cannot."""
     path = Path(path)
     if not path.is_file():
         raise ImageError(f"no image file '{path}': check the path")
     if path.stat().st_size == 0:
         raise ImageError(f"image '{path}' is empty (0 bytes): copy it again or remove it")
     try:
-        x = _decode(path)
+        return read(path)
     except UserError:
         raise
     except Exception as error:  # decoders raise anything, from OSError to zlib.error
@@ -70,9 +100,6 @@ def read_image(path: str | Path, *, channels: int = 3) -> Tensor:
             f"cannot read '{path}' as an image ({reason}): it is truncated, damaged or no image; "
             "replace or remove it"
         ) from error
-    if channels == 1 and len(x) == 3:
-        return (torch.tensor(LUMINANCE).view(3, 1, 1) * x).sum(0, keepdim=True).clamp_(0, 1)
-    return x.expand(channels, -1, -1).contiguous()
 
 
 def _decode(path: Path) -> Tensor:
@@ -133,7 +160,16 @@ def list_images(root: str | Path) -> list[Path]:
     """List the images below a folder, sorted by relative path; a single file is a list of one.
 
     Raises:
-        UserError: ``root`` does not exist, or the folder holds no file with one of ``SUFFIXES``.
+        UserError: see ``list_files``.
+    """
+    return list_files(root, SUFFIXES, what="images")
+
+
+def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[Path]:
+    """List the files of some suffixes below a folder, sorted; a single file is a list of one.
+
+    Raises:
+        UserError: ``root`` does not exist, or the folder holds no such file.
     """
     root = Path(root)
     if root.is_file():
@@ -141,20 +177,27 @@ def list_images(root: str | Path) -> list[Path]:
     if not root.is_dir():
         raise UserError(f"no folder '{root}': check the path")
     found = [
-        p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        p for p in root.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith(".")
     ]
     if not found:
         raise UserError(
-            f"folder '{root}' holds no images: it needs files ending in {' '.join(SUFFIXES)}"
+            f"folder '{root}' holds no {what}: it needs files ending in {' '.join(suffixes)}"
         )
     return sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
 
 
 def image_names(paths: Sequence[Path], root: str | Path) -> list[str]:
-    """Name images by file stem; where stems repeat, by path below ``root``, ``__`` for ``/``."""
-    stems = Counter(p.stem for p in paths)
+    """Name images by file stem; where stems repeat, by path below ``root``, ``__`` for ``/``.
+
+    Stems that differ by capitals alone count as repeated: some file systems take them for one.
+    """
+    base = Path(root).parent if Path(root).is_file() else root
+    stems = Counter(p.stem.casefold() for p in paths)
+    stems.update(dict.fromkeys(RESERVED, 1))
     return [
-        p.stem if stems[p.stem] == 1 else p.relative_to(root).as_posix().replace("/", "__")
+        p.stem
+        if stems[p.stem.casefold()] == 1
+        else p.relative_to(base).as_posix().replace("/", "__")
         for p in paths
     ]
 

@@ -32,6 +32,11 @@ def seed_of(*ints: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def seed_of_name(seed: int, name: str) -> int:
+    """Return the seed of what is called ``name``, whatever stands beside it."""
+    return seed_of(seed, *name.encode())
+
+
 def generator_of(*ints: int) -> torch.Generator:
     """Return a fresh CPU generator seeded by ``seed_of(*ints)``."""
     return torch.Generator().manual_seed(seed_of(*ints))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
+from metadip.fitting.backtracking import Safeguard
+from metadip.fitting.execution import Execution
+from metadip.fitting.memory import Recipe, fit_in_chunks
 from metadip.fitting.optimizers import Optimizer, State, Tensors
 from metadip.fitting.step import StepOutput, fit_step
 from metadip.fitting.weights import weights_of
 from metadip.priors import Prior
 from metadip.types import FitResult, FitState, InverseProblem, Objective
-
-PRECISIONS = {"32": None, "bf16": torch.bfloat16}
 
 
 class Hook(Protocol):
@@ -46,8 +48,7 @@ def fit(
     *,
     steps: int,
     hooks: Sequence[Any] = (),
-    stacked: bool | None = None,
-    precision: str = "32",
+    execution: Execution | None = None,
 ) -> list[FitResult]:
     """Fit one set of weights to every problem and return the reconstructions in order.
 
@@ -58,41 +59,36 @@ def fit(
         neighbours. Works under ``no_grad`` and ``inference_mode``.
     Args:
         problems: any number of problems, on one device.
-        prior: where each fit starts; on the same device.
+        prior: where each fit starts; on the same device. An image with another number of channels
+            than the prior makes starts from ``prior.with_channels``.
         objective: what is minimised.
         optimizer: the update rule.
         steps: weight updates, at least 0.
         hooks: called in order; see ``metadip.callbacks``.
-        stacked: fit images of one size together with their weights stacked (fast on a GPU), or one
-            after the other (fast on a CPU); None chooses by device.
-        precision: "32", or "bf16" for autocast of the network.
+        execution: how many images are fitted together, in which precision, and what happens to one
+            that diverges; None: ``Execution()``.
     Raises:
-        ValueError: negative ``steps``, unknown ``precision``, or no problems.
+        ValueError: negative ``steps``, or no problems.
+        UserError: one image alone does not fit into the device's memory.
     Cost:
         Stacked: N times the weights, their optimiser state and one step's activations.
     """
     if steps < 0:
         raise ValueError(f"steps must be at least 0, got {steps}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if not problems:
         raise ValueError("nothing to fit: the list of problems is empty")
+    execution = execution or Execution()
+    stacked = execution.stacked
     if stacked is None:
         stacked = problems[0].y.device.type == "cuda"
+    priors = {c: prior.with_channels(c) for c in {p.image_shape[0] for p in problems}}
     results: dict[int, FitResult] = {}
     with torch.inference_mode(False), torch.enable_grad():
         for group in _groups(problems, together=stacked):
             chunk = [_as_normal_tensors(problems[i]) for i in group]
-            run = _Fit(
-                chunk,
-                prior,
-                objective,
-                optimizer,
-                steps=steps,
-                hooks=hooks,
-                autocast=PRECISIONS[precision],
-            )
-            results.update(zip(group, run.run(), strict=True))
+            recipe = Recipe(priors[chunk[0].image_shape[0]], objective, optimizer, steps, execution)
+            run = partial(_run, recipe=recipe, hooks=hooks)
+            results.update(zip(group, fit_in_chunks(chunk, recipe, run), strict=True))
     return [results[i] for i in range(len(problems))]
 
 
@@ -112,35 +108,37 @@ def _as_normal_tensors(problem: InverseProblem) -> InverseProblem:
     return replace(problem, y=problem.y.clone() if problem.y.is_inference() else problem.y, x=x)
 
 
+def _run(
+    problems: Sequence[InverseProblem], *, recipe: Recipe, hooks: Sequence[Hook]
+) -> list[FitResult]:
+    """Fit problems of one image shape together."""
+    return _Fit(problems, recipe, hooks=hooks).run()
+
+
 class _Fit:
     """One group of images being fitted: weights and optimiser state, and the hooks' view of it."""
 
     def __init__(
-        self,
-        problems: Sequence[InverseProblem],
-        prior: Prior,
-        objective: Objective,
-        optimizer: Optimizer,
-        *,
-        steps: int,
-        hooks: Sequence[Hook],
-        autocast: torch.dtype | None,
+        self, problems: Sequence[InverseProblem], recipe: Recipe, *, hooks: Sequence[Hook]
     ) -> None:
-        self.problems, self.objective = list(problems), objective
-        self.optimizer, self.hooks = optimizer, hooks
-        self.device = problems[0].y.device
+        self.problems, self.hooks = list(problems), hooks
+        self.objective, self.optimizer = recipe.objective, recipe.optimizer
+        self.device, prior = problems[0].y.device, recipe.prior
         starts = [prior.start(problem.image_shape, seed=problem.seed) for problem in problems]
+        autocast = recipe.execution.autocast
         self.weights = weights_of(prior.network, [start for start, _ in starts], autocast=autocast)
-        self.opt_state: State = optimizer.init(tuple(p.detach() for p in self.weights.params))
+        self.opt_state: State = self.optimizer.init(tuple(p.detach() for p in self.weights.params))
+        self.safeguard = Safeguard(recipe.execution.backtracking)
         z = self.weights.arrange(torch.cat([z for _, z in starts]))
         self.state = FitState(
             problems=self.problems,
-            n_steps=steps,
+            n_steps=recipe.steps,
             active=torch.arange(len(problems), device=self.device),
             z=z,
             generators=[torch.Generator(self.device).manual_seed(p.seed) for p in problems],
             output=z.new_zeros(len(problems), *problems[0].image_shape),
         )
+        self.state.network = self.weights
 
     def run(self) -> list[FitResult]:
         """Do all steps and collect one result per image."""
@@ -155,12 +153,15 @@ class _Fit:
                 break
             grads = self._drop_stopped(output.grads) if state.stop_steps else output.grads
             with torch.no_grad():
-                params, self.opt_state = self.optimizer.update(
-                    self.weights.params, grads, self.opt_state, step
-                )
-            self.weights.load(params)
+                params = self.weights.params
+                self._take(*self.optimizer.update(params, grads, self.opt_state, step))
         self._call("on_reconstruction_end")
         return self._results(time.perf_counter() - begin)
+
+    def _take(self, params: Tensors, opt_state: State) -> None:
+        """Take new weights and optimiser state, of images that go back the accepted ones."""
+        params, self.opt_state = self.safeguard.put_back(params, opt_state)
+        self.weights.load(params)
 
     def _look(self, *, needs_grads: bool) -> StepOutput:
         """Compute images, losses and gradients of the active images."""
@@ -179,17 +180,14 @@ class _Fit:
             )
 
     def _publish(self, output: StepOutput) -> None:
-        """Show the step to the hooks; a diverged image stops and keeps its last finite output."""
+        """Show the step to the hooks; of a diverged image, the state to which it goes back."""
         state = self.state
         state.x_hat, state.loss = output.x_hat.detach(), output.loss.detach()
-        finite = torch.isfinite(state.loss)
-        if bool(finite.all()):
-            state.output[state.active] = state.x_hat
-        else:
-            state.output[state.active[finite]] = state.x_hat[finite]
-            state.stop(~finite, f"diverged: the loss is not finite at step {state.step}")
+        if self.safeguard.watch(state):
+            self._take(self.weights.params, self.opt_state)
         state.record("loss", state.loss)
         self._call("on_step_end")
+        self.safeguard.accept(state, self.weights.params, self.opt_state)
 
     def _drop_stopped(self, grads: Tensors) -> Tensors:
         """Let images that have stopped leave the batch; return the gradients of the others."""
@@ -200,6 +198,7 @@ class _Fit:
         keep = torch.tensor(stay, device=self.device)
         state.active, state.z = state.active[keep], state.z[keep]
         self.weights.keep(keep)
+        self.safeguard.keep(keep)
         self.opt_state = tuple(tuple(s[keep] for s in tensors) for tensors in self.opt_state)
         return tuple(g[keep] for g in grads)
 
@@ -220,6 +219,7 @@ class _Fit:
                 stop_reason=state.stop_reasons.get(i),
                 seconds=seconds / len(self.problems),
                 curves={name: c[i, : made + 1].clone() for name, c in state.curves.items()},
+                rollbacks=state.rollbacks.get(i, 0),
             )
             for i, made in enumerate(steps)
         ]

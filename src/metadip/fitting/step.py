@@ -30,16 +30,19 @@ def data_loss(problems: Sequence[InverseProblem], x_hat: Tensor, objective: Obje
     Problems that share one operator object are measured together.
     """
     first = problems[0]
-    if len(problems) == 1:
-        return objective(x_hat, first.physics.A(x_hat), first.y)
-    if all(problem.physics is first.physics for problem in problems):
-        return objective(
-            x_hat, first.physics.A(x_hat), torch.cat([problem.y for problem in problems])
-        )
+    if all(p.physics is first.physics and p.scale == first.scale for p in problems):
+        y = first.y if len(problems) == 1 else torch.cat([problem.y for problem in problems])
+        return _misfit(first, x_hat, y, objective)
     pairs = zip(problems, x_hat.split(1), strict=True)
-    return torch.cat(
-        [objective(image, problem.physics.A(image), problem.y) for problem, image in pairs]
-    )
+    return torch.cat([_misfit(problem, image, problem.y, objective) for problem, image in pairs])
+
+
+def _misfit(problem: InverseProblem, x_hat: Tensor, y: Tensor, objective: Objective) -> Tensor:
+    """Return the objective of reconstructions of one operator, at the problem's scale."""
+    y_hat = problem.physics.A(x_hat)
+    if problem.scale != 1:
+        y_hat, y = problem.scale * y_hat, problem.scale * y
+    return objective(x_hat, y_hat, y)
 
 
 def fit_step(

@@ -11,8 +11,10 @@ from deepinv.models import Reconstructor
 from deepinv.physics import Physics
 from torch import Tensor
 
-from metadip.fitting import fit
+from metadip.fitting import Execution, fit
 from metadip.fitting.optimizers import Optimizer
+from metadip.methods.measurement import ImageShape, Measured, split
+from metadip.methods.scaling import rescaled
 from metadip.priors import Prior
 from metadip.types import FitResult, InverseProblem, Objective
 
@@ -31,8 +33,9 @@ class FitReconstructor(Reconstructor):
         optimizer: the update rule.
         steps: weight updates per image, at least 0.
         callbacks: hooks such as ``metadip.callbacks.OutputEMA``; copied for every call.
-        stacked: see ``fit``.
-        precision: see ``fit``.
+        execution: see ``fit``.
+        rescale: bring each operator to the scale of ``operator_scale`` inside the objective, for
+            step sizes that were learned there. Rules such as Adam need it not.
         seed: image i of a batch draws its random stream from ``seed + i``.
     Raises:
         ValueError: see ``fit``; or, when called, an image shape that cannot be told from y and
@@ -57,28 +60,27 @@ class FitReconstructor(Reconstructor):
         optimizer: Optimizer,
         steps: int,
         callbacks: Sequence[Any] = (),
-        stacked: bool | None = None,
-        precision: str = "32",
+        execution: Execution | None = None,
+        rescale: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(device=next(prior.parameters()).device)
         self.prior, self.objective, self.optimizer = prior, objective, optimizer
         self.steps, self.callbacks = steps, list(callbacks)
-        self.stacked, self.precision, self.seed = stacked, precision, seed
+        self.execution, self.rescale, self.seed = execution or Execution(), rescale, seed
 
     def forward(
         self,
-        y: Tensor,
+        y: Measured,
         physics: Physics,
         *,
-        image_shape: tuple[int, int, int] | None = None,
+        image_shape: ImageShape | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return the reconstructions of a batch of measurements of one operator."""
-        shape = image_shape or image_shape_of(y, physics)
-        problems = [
-            InverseProblem(y[i : i + 1], physics, shape, seed=self.seed + i) for i in range(len(y))
-        ]
+        """Return the reconstructions of a batch of measurements, see ``measurement.split``."""
+        problems = split(y, physics, image_shape=image_shape, seed=self.seed)
+        if self.rescale:
+            problems = rescaled(problems)
         return torch.cat([result.x_hat for result in self.reconstruct(problems)])
 
     def reconstruct(
@@ -92,30 +94,5 @@ class FitReconstructor(Reconstructor):
             self.optimizer,
             steps=self.steps,
             hooks=[*copy.deepcopy(self.callbacks), *hooks],
-            stacked=self.stacked,
-            precision=self.precision,
+            execution=self.execution,
         )
-
-
-def image_shape_of(y: Tensor, physics: Physics) -> tuple[int, int, int]:
-    """Tell (C, H, W) of the image behind a measurement, from its operator or the adjoint.
-
-    Raises:
-        ValueError: the operator says nothing and has no adjoint that gives an image.
-    """
-    linear = getattr(physics, "B", physics)
-    for name in ("image_shape", "img_size"):
-        shape = getattr(linear, name, None)
-        if shape is not None and len(shape) == 3:
-            return int(shape[0]), int(shape[1]), int(shape[2])
-    try:
-        image = linear.A_adjoint(y[:1])
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"{type(physics).__name__} does not tell the image's shape: pass image_shape="
-        ) from error
-    if image.ndim != 4:
-        raise ValueError(
-            f"{type(physics).__name__} gives {tuple(image.shape)}, not an image: pass image_shape="
-        )
-    return int(image.shape[1]), int(image.shape[2]), int(image.shape[3])

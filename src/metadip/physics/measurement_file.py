@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metadip.data.images import read_image
 from metadip.physics.operators import ImageShape, OperatorKind
 from metadip.types import UserError
 
 _MAX_CHANNELS = 4
 _MEANING = {
     "y": "the measurement",
+    "x": "the ground truth",
     "image_shape": "C, H, W of the unknown image",
     "mask": "1 where a value of y was observed, 0 where it was lost",
     "seed": "that of one of our operators, or give the matrix as A",
@@ -42,13 +44,15 @@ class MeasurementFile:
             raise self.error(key, f"is missing ({_MEANING[key]}); the file holds {found}")
         return self.content[key]
 
-    def floats(self, key: str) -> Tensor:
-        """Return a finite array as float32."""
+    def floats(self, key: str, *, complex_too: bool = False) -> Tensor:
+        """Return a finite array as float32, or complex64 where complex numbers are welcome."""
         value = self.get(key)
-        if not isinstance(value, Tensor) or not value.is_floating_point():
+        is_complex = complex_too and isinstance(value, Tensor) and value.is_complex()
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or is_complex):
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise self.error(key, f"must be an array of real floating-point numbers, got {kind}")
-        value = value.detach().float()
+            wanted = "floating-point numbers" if complex_too else "real floating-point numbers"
+            raise self.error(key, f"must be an array of {wanted}, got {kind}")
+        value = value.detach().to(torch.complex64 if is_complex else torch.float32)
         n_bad = int((~value.isfinite()).sum())
         if n_bad:
             raise self.error(key, f"has NaN or infinity in {n_bad} of {value.numel()} values")
@@ -174,6 +178,23 @@ def _plain(array: np.ndarray[Any, Any]) -> object:
         native = array.astype(array.dtype.newbyteorder("="))
         return torch.from_numpy(native)
     return array.item() if array.ndim == 0 else array.tolist()
+
+
+def open_measurement(path: str | Path, *, images: bool) -> MeasurementFile:
+    """Read a measurement file; where ``images`` may be measurements, an image is its ``y``.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no measurement file '{path}': check the path")
+    reader = READERS.get(path.suffix.lower())
+    if reader is not None:
+        return MeasurementFile(path, reader(path))
+    if images:
+        return MeasurementFile(path, {"y": read_image(path, channels=None)})
+    raise UserError(f"{path}: a measurement of this task must be one of {', '.join(READERS)}")
 
 
 READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {".pt": _read_pt, ".npz": _read_npz}

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from deepinv.physics import Denoising, GaussianNoise, Inpainting, LinearPhysics
 
+from metadip.physics.denoising import Denoise
 from metadip.physics.inpainting import Inpaint, as_taken, mask_scale, masking
-from metadip.physics.measurement_file import READERS, MeasurementFile
+from metadip.physics.measurement_file import READERS, MeasurementFile, open_measurement
 from metadip.physics.mixture import TaskMixture
 from metadip.physics.operators import (
     GaussianSensing,
@@ -20,7 +21,7 @@ from metadip.physics.operators import (
     StructuredSensing,
     draw_sensing,
 )
-from metadip.physics.tasks import Denoise, SensingTask, noise_range
+from metadip.physics.tasks import SensingTask, noise_range
 from metadip.types import InverseProblem, UserError
 
 MeasuredTask = Denoise | Inpaint | SensingTask
@@ -33,14 +34,13 @@ def load_measurement(path: str | Path, task: MeasuredTask | TaskMixture) -> Inve
 
     Model:
         ``.pt`` (a dictionary) or ``.npz``, nothing pickled. Denoising: ``y`` is an image in [0, 1]
-        intensity, or the file is an image. Inpainting: ``y`` also, and ``mask``, (H, W) or
-        (C, H, W), 1 where it was observed and 0 where it was lost. Sensing: ``y`` (M,),
-        ``image_shape`` (C, H, W), and either ``A`` (M, C*H*W) or the ``seed`` of one of our
-        operators with its name in ``operator`` (that of the task if absent). Everywhere optional:
-        ``x``, the ground truth, and ``noise_std`` (else the task's, the middle of its range). M
-        comes from the file, not the task's ratio. A given ``A`` or ``mask`` is scaled, and y and
-        noise_std with it, so that E||A vec(x)||^2 = ||x||^2, because step sizes are learned at that
-        scale.
+        intensity, or the file is an image, of one channel where it is grey. Inpainting: ``y`` also,
+        and ``mask``, (H, W) or (C, H, W), 1 where it was observed and 0 where it was lost. Sensing:
+        ``y`` (M,), ``image_shape`` (C, H, W), and either ``A`` (M, C*H*W) or the ``seed`` of one of
+        our operators with its name in ``operator`` (that of the task if absent). Optional: ``x``,
+        the ground truth, and ``noise_std`` (else the task's, the middle of its range). M comes from
+        the file, not the task's ratio. A given ``A`` or ``mask`` is scaled, and y and noise_std
+        with it, so that E||A vec(x)||^2 = ||x||^2, because step sizes are learned at that scale.
     Shape:
         The problem's ``y`` is (1, M) for sensing, else (1, C, H, W); float32, on the CPU.
     Args:
@@ -55,17 +55,7 @@ def load_measurement(path: str | Path, task: MeasuredTask | TaskMixture) -> Inve
     if isinstance(task, TaskMixture):
         named = ", ".join(task.tasks)
         raise UserError(f"{path}: task=mixture cannot tell what was measured; choose from {named}")
-    if not path.is_file():
-        raise UserError(f"no measurement file '{path}': check the path")
-    reader = READERS.get(path.suffix.lower())
-    if reader is not None:
-        file = MeasurementFile(path, reader(path))
-    elif isinstance(task, Denoise):
-        from metadip.data import read_image
-
-        file = MeasurementFile(path, {"y": read_image(path)})
-    else:
-        raise UserError(f"{path}: a measurement of this task must be one of {', '.join(READERS)}")
+    file = open_measurement(path, images=isinstance(task, Denoise))
     if isinstance(task, SensingTask):
         return _load_sensing(file, task)
     return _load_image(file, task)
@@ -137,7 +127,7 @@ def _load_image(file: MeasurementFile, task: Denoise | Inpaint) -> InverseProble
         physics = masking(file.mask(shape), shape, noise_std=noise_std)
         y = physics.A(y)
     else:
-        physics = Denoising(GaussianNoise(noise_std))
+        physics = Denoising(task.noise_model(noise_std))
     return InverseProblem(y, physics, shape, x=file.truth(shape), name=file.path.stem)
 
 

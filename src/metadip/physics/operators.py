@@ -76,15 +76,10 @@ class GaussianSensing(MatrixSensing):
         self, image_shape: ImageShape, *, n_measurements: int, seed: int, max_bytes: int
     ) -> None:
         _check_count(n_measurements)
-        n_entries, n_bytes = math.prod(image_shape), matrix_bytes(image_shape, n_measurements)
-        if n_bytes > max_bytes:
-            raise UserError(
-                f"a dense {n_measurements} x {n_entries} Gaussian matrix needs {_size(n_bytes)}, "
-                f"more than task.max_bytes={max_bytes} ({_size(max_bytes)}); "
-                "use task.operator=structured"
-            )
+        check_matrix_size(image_shape, n_measurements, max_bytes=max_bytes)
         generator = torch.Generator().manual_seed(seed)
-        matrix = torch.randn((n_measurements, n_entries), generator=generator)
+        size = (n_measurements, math.prod(image_shape))
+        matrix = torch.randn(size, generator=generator)
         super().__init__(matrix.div_(math.sqrt(n_measurements)), image_shape=image_shape)
         self.seed = seed
 
@@ -216,6 +211,21 @@ def hartley(x: Tensor) -> Tensor:
 def matrix_bytes(image_shape: ImageShape, n_measurements: int) -> int:
     """Return the memory of a float32 matrix with one row per measurement."""
     return _FLOAT32_BYTES * n_measurements * math.prod(image_shape)
+
+
+def check_matrix_size(image_shape: ImageShape, n_measurements: int, *, max_bytes: int) -> None:
+    """Refuse a dense matrix that would be too large.
+
+    Raises:
+        UserError: it would take more than ``max_bytes``.
+    """
+    n_bytes = matrix_bytes(image_shape, n_measurements)
+    if n_bytes > max_bytes:
+        raise UserError(
+            f"a dense {n_measurements} x {math.prod(image_shape)} Gaussian matrix needs "
+            f"{_size(n_bytes)}, more than task.max_bytes={max_bytes} ({_size(max_bytes)}); "
+            "use task.operator=structured"
+        )
 
 
 def draw_sensing(

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import ClassVar, get_args
 
 import torch
-from deepinv.physics import Denoising, GaussianNoise, LinearPhysics, Physics
+from deepinv.physics import GaussianNoise, LinearPhysics, Physics
 from torch import Tensor
 
 from metadip.physics.noise import add_gaussian_noise, draw_noise_std, operator_seed
@@ -17,6 +17,7 @@ from metadip.physics.operators import (
     ImageShape,
     Magnitude,
     OperatorKind,
+    check_matrix_size,
     draw_sensing,
 )
 from metadip.types import InverseProblem, UserError
@@ -29,7 +30,7 @@ def noise_range(noise_std: float | Sequence[float]) -> tuple[float, float]:
         UserError: not one or two finite numbers in [0, 1], or low above high.
     """
     ends = tuple(noise_std) if isinstance(noise_std, list | tuple) else (noise_std,)
-    if len(ends) not in (1, 2) or not all(map(_is_finite_number, ends)):
+    if len(ends) not in (1, 2) or not all(map(is_finite_number, ends)):
         raise UserError(
             f"task.noise_std={noise_std!r} must be a finite number from 0 to 1, or two: [low, high]"
         )
@@ -46,7 +47,7 @@ def check_ratio(ratio: float, *, max_ratio: float) -> None:
     Raises:
         UserError: it is so, or no number.
     """
-    if not _is_finite_number(ratio) or not 0 < ratio <= max_ratio:
+    if not is_finite_number(ratio) or not 0 < ratio <= max_ratio:
         raise UserError(f"task.ratio={ratio!r} must be a number above 0 and at most {max_ratio:g}")
 
 
@@ -61,11 +62,11 @@ def check_sensing(ratio: float, *, max_ratio: float, operator: str, max_bytes: i
     if operator not in get_args(OperatorKind):
         known = ", ".join(get_args(OperatorKind))
         raise UserError(f"task.operator={operator!r} is unknown; choose from {known}")
-    if not _is_finite_number(max_bytes) or max_bytes <= 0:
+    if not is_finite_number(max_bytes) or max_bytes <= 0:
         raise UserError(f"task.max_bytes={max_bytes!r} must be a positive number of bytes")
 
 
-def _is_finite_number(value: object) -> bool:
+def is_finite_number(value: object) -> bool:
     """Tell whether ``value`` is a real number, neither infinite nor NaN nor a truth value."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -79,35 +80,6 @@ def one_image_shape(x: Tensor) -> ImageShape:
     if x.ndim != 4 or x.shape[0] != 1 or not x.is_floating_point():
         raise ValueError(f"expected one float image (1, C, H, W), got {x.dtype} {tuple(x.shape)}")
     return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
-
-
-@dataclass(frozen=True)
-class Denoise:
-    """Remove white Gaussian noise, y = x + e with e ~ N(0, noise_std^2).
-
-    Args:
-        noise_std: level in [0, 1] intensity, or (low, high) from which each image draws uniformly.
-        clip: clamp y to [0, 1] as an 8-bit file would; False keeps the noise truly Gaussian.
-    Raises:
-        UserError: ``noise_std`` is not one or two finite numbers 0 <= low <= high <= 1.
-    Example:
-        >>> problem = Denoise(0.1, clip=False).measure(torch.zeros(1, 3, 8, 8), seed=0)
-        >>> problem.y.shape, round(problem.physics.noise_model.sigma.item(), 3)
-        (torch.Size([1, 3, 8, 8]), 0.1)
-    """
-
-    noise_std: float | Sequence[float]
-    _: KW_ONLY
-    clip: bool
-
-    def __post_init__(self) -> None:
-        """Refuse a bad noise level before anything is measured."""
-        noise_range(self.noise_std)
-
-    @torch.inference_mode(mode=False)
-    def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
-        """Add noise to ``x`` (1, C, H, W); see ``metadip.types.Task``."""
-        return _measure(x, Denoising(), self.noise_std, seed=seed, name=name, clip=self.clip)
 
 
 @dataclass(frozen=True)
@@ -193,39 +165,39 @@ class PhaseRetrieval:
 SensingTask = CompressiveSensing | PhaseRetrieval
 
 
+def check_size(task: SensingTask, image_shape: ImageShape) -> None:
+    """Refuse an image whose dense matrix would not fit, without drawing it.
+
+    Raises:
+        UserError: it is above ``task.max_bytes``.
+    """
+    if task.operator == "gaussian":
+        check_matrix_size(image_shape, _count(task, image_shape), max_bytes=task.max_bytes)
+
+
+def _count(task: SensingTask, image_shape: ImageShape) -> int:
+    """Return the number of measurements of an image."""
+    return max(1, round(task.ratio * math.prod(image_shape)))
+
+
 def _sense(x: Tensor, task: SensingTask, *, seed: int, name: str) -> InverseProblem:
-    """Measure one image with an operator drawn for it."""
-    shape = one_image_shape(x)
-    linear = draw_sensing(
-        task.operator,
-        shape,
-        n_measurements=max(1, round(task.ratio * math.prod(shape))),
-        seed=operator_seed(seed),
-        max_bytes=task.max_bytes,
-        n_layers=task.n_layers,
-    )
-    return _measure(x, task.physics_of(linear), task.noise_std, seed=seed, name=name)
-
-
-def _measure(
-    x: Tensor,
-    physics: Physics,
-    noise_std: float | Sequence[float],
-    *,
-    seed: int,
-    name: str,
-    clip: bool = False,
-) -> InverseProblem:
-    """Apply the operator and add noise, on the device and in the precision of ``x``.
+    """Measure one image with an operator drawn for it, on the device and in the precision of ``x``.
 
     Callers have left inference mode, because a fit differentiates through the operator's buffers.
     """
     shape = one_image_shape(x)
+    linear = draw_sensing(
+        task.operator,
+        shape,
+        n_measurements=_count(task, shape),
+        seed=operator_seed(seed),
+        max_bytes=task.max_bytes,
+        n_layers=task.n_layers,
+    )
+    physics = task.physics_of(linear)
+    std = draw_noise_std(*noise_range(task.noise_std), seed=seed)
+    physics.set_noise_model(GaussianNoise(std))
+    physics = physics.to(device=x.device, dtype=x.dtype)
     with torch.no_grad():
-        std = draw_noise_std(*noise_range(noise_std), seed=seed)
-        physics.set_noise_model(GaussianNoise(std))
-        physics = physics.to(device=x.device, dtype=x.dtype)
         y = add_gaussian_noise(physics.A(x), std, seed=seed)
-        if clip:
-            y = y.clamp(0, 1)
     return InverseProblem(y, physics, shape, x=x, name=name, seed=seed)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metadip.priors.latent import Latent
+
+MAX_CHANNELS = 4
 
 
 class Prior(nn.Module):
@@ -46,13 +49,44 @@ class Prior(nn.Module):
         """Channels of the images that the network makes."""
         return int(self.network.out_channels)  # type: ignore[arg-type]
 
+    def with_channels(self, channels: int) -> Prior:
+        """Return the same prior for images of another number of channels, 1 to 4.
+
+        Model:
+            Of a learned network all is kept but the rows of its last layer, one per channel: one
+            channel takes their mean, two take the first and the last, four take all and their mean.
+            The weight tensors stay as many, in the same order, so that step sizes per tensor still
+            fit. An untrained network merely gets another width. On faces the mean was as good as
+            any row or luminance for grey images, the two rows farthest apart best for two channels.
+        Raises:
+            ValueError: ``channels`` outside 1 to 4, and not those of the prior already.
+        """
+        if channels == self.image_channels:
+            return self
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise ValueError(f"images have 1 to {MAX_CHANNELS} channels, asked for {channels}")
+        description: dict[str, Any] = dict(self.network.description)  # type: ignore[arg-type]
+        del description["type"]
+        with torch.device("meta"):  # draws no weights
+            network = type(self.network)(**{**description, "out_channels": channels})
+        weights = {
+            name: _adapted(ours.detach(), new.shape)
+            for (name, ours), new in zip(
+                self.network.named_parameters(), network.parameters(), strict=True
+            )
+        }
+        network.load_state_dict(weights, assign=True)
+        network.requires_grad_(next(self.network.parameters()).requires_grad)
+        return Prior(network, self.latent, learned=self.learned)
+
     def start(
         self, image_shape: tuple[int, int, int], *, seed: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return theta by name and z (1, Cz, H, W) for one image.
 
         Raises:
-            ValueError: ``image_shape`` has another number of channels than the network makes.
+            ValueError: ``image_shape`` has another number of channels than the network makes; see
+                ``with_channels``.
         """
         channels, height, width = image_shape
         if channels != self.image_channels:
@@ -65,6 +99,18 @@ class Prior(nn.Module):
         network, latent = draw_weights(self.network, seed=seed), copy.deepcopy(self.latent)
         latent.redraw(seed, max(height, width))
         return {name: p.detach() for name, p in network.named_parameters()}, latent(height, width)
+
+
+def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:
+    """Return a weight, its rows brought to another number; see ``Prior.with_channels``."""
+    if weight.shape == shape:
+        return weight.clone()
+    mean, channels = weight.mean(dim=0, keepdim=True), shape[0]
+    if channels == 1:
+        return mean
+    if channels < len(weight):
+        return weight[torch.linspace(0, len(weight) - 1, channels).round().long()]
+    return torch.cat([weight, *[mean] * (channels - len(weight))])
 
 
 def draw_weights(network: nn.Module, *, seed: int) -> nn.Module:

@@ -8,13 +8,21 @@ from metadip.report.figures import (
     save_curves,
     save_image,
 )
-from metadip.report.files import atomic_path, keep_earlier, prepare_folder, write_json
+from metadip.report.files import (
+    atomic_path,
+    keep_earlier,
+    prepare_folder,
+    remove_leftovers,
+    write_json,
+)
+from metadip.report.gif import FitGif
 from metadip.report.loggers import wandb_logger
 from metadip.report.metrics import nmse, psnr_db, reconstruction_metrics, ssim
 from metadip.report.provenance import git_commit, save_provenance
 from metadip.report.tables import markdown_table, write_csv
 from metadip.report.writer import (
     ResultWriter,
+    finished_images,
     forget_results,
     mean_entry,
     merge_entries,
@@ -23,10 +31,12 @@ from metadip.report.writer import (
 )
 
 __all__ = [
+    "FitGif",
     "ResultWriter",
     "atomic_path",
     "comparison_panels",
     "contact_sheet",
+    "finished_images",
     "forget_results",
     "git_commit",
     "keep_earlier",
@@ -39,6 +49,7 @@ __all__ = [
     "prepare_folder",
     "psnr_db",
     "reconstruction_metrics",
+    "remove_leftovers",
     "results_table",
     "save_comparison",
     "save_curves",

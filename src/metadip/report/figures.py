@@ -41,6 +41,8 @@ CURVE_AXES: tuple[tuple[str, bool, dict[str, str]], ...] = (
     ("loss", True, {"loss": "loss"}),
     ("PSNR (dB)", False, {"psnr_db": "output", "psnr_raw_db": "single step"}),
     ("variance", True, {"variance": "variance"}),
+    ("SV-ES error", True, {"self_validation": "error"}),
+    ("residual / noise", False, {"discrepancy": "residual"}),
 )
 
 
@@ -55,7 +57,7 @@ def save_image(path: str | Path, x: Tensor) -> None:
     """
     from PIL import Image
 
-    picture = Image.fromarray(_to_pixels(x))
+    picture = Image.fromarray(to_pixels(x))
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")
 
@@ -63,14 +65,16 @@ def save_image(path: str | Path, x: Tensor) -> None:
 def measurement_picture(problem: InverseProblem) -> Panel:
     """Return a title and an image (C, H, W) that show what was measured.
 
-    An image is shown as it was taken; other measurements through the adjoint where the operator is
-    linear, stretched to [0, 1]; else as magnitudes arranged in a square, the largest white.
+    An image is shown as it was taken, stretched to [0, 1] where it is none of intensities; other
+    measurements through the adjoint where the operator is linear, stretched too; else as magnitudes
+    arranged in a square, the largest white.
     """
     from metadip.physics import as_taken
 
     y = as_taken(problem).detach()
     if y.ndim == 4 and y.shape[1] in (1, 3) and not y.is_complex():
-        return "measured", y[0]
+        like_an_image = y.shape[1:] == problem.image_shape or bool(y.abs().max() <= 2)
+        return "measured", y[0] if like_an_image else _stretch(y[0])
     count = f"{y[0].numel()} measurements"
     adjoint = getattr(problem.physics, "A_adjoint", None)
     if adjoint is not None:
@@ -118,7 +122,7 @@ def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "
         ax.set_title(name, fontsize=9, parse_math=False)
         ax.set_axis_off()
         if image is not None:
-            pixels = _to_pixels(image)
+            pixels = to_pixels(image)
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
@@ -133,13 +137,13 @@ def save_curves(
     chosen_step: int | None = None,
     title: str = "",
 ) -> None:
-    """Save what a fit recorded over its steps: loss, PSNR where known, variance where used.
+    """Save what a fit recorded over its steps: loss, PSNR where known, what a stopping rule saw.
 
     Shape:
-        Each curve (steps + 1,), as ``FitResult`` has them; NaN leaves a gap.
+        Each curve (steps + 1,), as ``FitResult`` has them; lines pass over NaN.
     Args:
         path: the file.
-        curves: by name; other names than loss, psnr_db, psnr_raw_db and variance are left out.
+        curves: by name; those that are not in ``CURVE_AXES`` are left out.
         stop_step: where a stopping rule ended the fit.
         chosen_step: the step whose image was returned; None takes the end of the curve
             ``chosen_step`` if there is one.
@@ -198,7 +202,7 @@ def contact_sheet(
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
         x, y = gap + i % n_columns * step_x, gap + i // n_columns * step_y
-        picture = Image.fromarray(_to_pixels(image)).convert("RGB")
+        picture = Image.fromarray(to_pixels(image)).convert("RGB")
         scale = tile_px / max(picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
@@ -210,7 +214,7 @@ def contact_sheet(
         sheet.save(temporary, format="PNG")
 
 
-def _to_pixels(image: Tensor) -> NDArray[np.uint8]:
+def to_pixels(image: Tensor) -> NDArray[np.uint8]:
     """Return (H, W) or (H, W, 3) bytes, clipped; NaN is black."""
     x = image[0] if image.ndim == 4 and len(image) == 1 else image
     if x.ndim != 3:
@@ -234,12 +238,13 @@ def _has_values(curve: Tensor | None) -> bool:
 
 
 def _draw_curves(ax: Axes, curves: Mapping[str, Tensor], *, log: bool) -> None:
-    """Draw curves over their steps; on a logarithmic axis what is not positive leaves a gap."""
+    """Draw curves over their steps; lines pass over what cannot be drawn."""
     for (label, curve), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
         values = curve.detach().double().cpu().numpy()
         drawable = np.isfinite(values) & ((values > 0) | (not log))
         name = label if len(curves) > 1 else None  # one alone is named by its axis
-        ax.plot(np.where(drawable, values, np.nan), color=colour, label=name, zorder=3)
+        steps = np.flatnonzero(drawable)
+        ax.plot(steps, values[steps], color=colour, label=name, zorder=3)
         if log and drawable.any():
             ax.set_yscale("log")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any
 from torch import Tensor
 
 from metadip.types import UserError
+
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")  # the temporary names given below
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     prepare_folder(path.parent)
-    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -37,6 +40,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"cannot write '{path}': {_reason(error)}; choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed run left in a folder, not below it."""
+    for file in folder.glob(".*"):
+        if LEFTOVER.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def prepare_folder(folder: str | Path) -> Path:
@@ -48,7 +58,7 @@ def prepare_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{secrets.token_hex(4)}"
+        probe = folder / f".probe.{secrets.token_hex(4)}.tmp"
         probe.touch()
         probe.unlink()
     except OSError as error:

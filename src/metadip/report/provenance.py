@@ -13,8 +13,8 @@ from metadip.report.files import atomic_path, write_json
 PACKAGES = ("metadip", "torch", "lightning", "deepinv", "kornia", "torchmetrics", "learn2learn")
 
 
-def save_provenance(out: Path, *, config_yaml: str) -> None:
-    """Write ``config.yaml`` and ``environment.json`` (Python, command, git commit, packages).
+def save_provenance(out: Path, *, config_yaml: str, **more: object) -> None:
+    """Write ``config.yaml`` and ``environment.json`` (Python, command, git commit, packages, more).
 
     Raises:
         UserError: ``out`` cannot be written.
@@ -22,7 +22,8 @@ def save_provenance(out: Path, *, config_yaml: str) -> None:
     with atomic_path(out / "config.yaml") as temporary:
         temporary.write_text(config_yaml, encoding="utf-8")
     facts = {"python": platform.python_version(), "argv": sys.argv, "git_commit": git_commit()}
-    write_json(out / "environment.json", facts | {name: version(name) for name in PACKAGES})
+    versions = {name: version(name) for name in PACKAGES}
+    write_json(out / "environment.json", facts | versions | more)
 
 
 def git_commit() -> str | None:

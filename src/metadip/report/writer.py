@@ -74,6 +74,7 @@ def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
         "steps": result.steps,
         "stop_step": result.stop_step,
         "stop_reason": result.stop_reason,
+        "rollbacks": result.rollbacks,
     }
     curve = result.curves.get("psnr_db")
     if problem.x is not None and curve is not None:
@@ -86,9 +87,15 @@ def _entry_file(out: Path, name: str) -> Path:
     return out / "entries" / f"{name}.json"
 
 
-def forget_results(out: Path, names: Sequence[str]) -> None:
-    """Remove what an earlier run into ``out`` said of these images, and its ``metrics.json``."""
-    for file in [out / "metrics.json", *(_entry_file(out, name) for name in names)]:
+def finished_images(out: Path) -> list[str]:
+    """Return the names of the images that runs into ``out`` have finished."""
+    return sorted(file.stem for file in (out / "entries").glob("[!.]*.json"))
+
+
+def forget_results(out: Path) -> None:
+    """Remove what earlier runs into ``out`` said of their images, and their ``metrics.json``."""
+    entries = [_entry_file(out, name) for name in finished_images(out)]
+    for file in [out / "metrics.json", *entries]:
         file.unlink(missing_ok=True)
 
 

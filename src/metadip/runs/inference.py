@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,107 +15,98 @@ from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
+    from lightning.pytorch import Callback, Trainer
 
-    from metadip.data import ImageFolder
     from metadip.methods import FitReconstructor
 
-SHEET_IMAGES = 100  # at most this many on a contact sheet
+SHEET_IMAGES = 1000  # at most this many on a contact sheet
+TILE_PX = 128  # side of one there
+GIF_FRAMES = 60  # of a picture of the fit
 
 
 def infer(cfg: config.Config) -> dict[str, Any]:
-    """Reconstruct an image, a folder, or a real measurement; return what ``metrics.json`` holds."""
-    from metadip.callbacks import FitProgress, OraclePSNR
+    """Reconstruct an image, a folder, or real measurements; return what ``metrics.json`` holds."""
     from metadip.methods import FitModule
-    from metadip.report import ResultWriter, forget_results, prepare_folder, save_provenance
+    from metadip.runs.continuing import left_to_do, open_folder
+    from metadip.runs.problems import ProblemData, check_problems, problems_of
 
     config.check_settings(cfg)
     prepare_process(cfg)
-    method, out = build_method(cfg), Path(cfg.out)
-    problems, names = _problems(cfg, method)
-    trainer = trainer_of(cfg, callbacks=[OraclePSNR(), ResultWriter(out, single=len(names) == 1)])
+    method = build_method(cfg)
+    source = problems_of(cfg, method)
+    trainer = trainer_of(cfg, callbacks=_callbacks(cfg, single=len(source.names) == 1))
     if trainer.is_global_zero:
-        prepare_folder(out)
-        save_provenance(out, config_yaml=config.to_yaml(cfg))
-        forget_results(out, names)
-        if cfg.progress:
-            trainer.callbacks.append(  # type: ignore[attr-defined]  # the trainer's mixins hide it
-                FitProgress(refresh_steps=1, leave=False)
-            )
-    trainer.predict(FitModule(method), problems, return_predictions=False)
+        check_problems(source)
+        open_folder(cfg, source.names)
+        _show_log()
+        _show_progress(cfg, trainer)
+    left, n_images = left_to_do(cfg, source.names), len(source.names)
+    if trainer.is_global_zero and len(left) < n_images:
+        print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
+    if left:
+        data = ProblemData(
+            source, left=left, batch_size=cfg.fit.batch_size, stacked=cfg.fit.stacked
+        )
+        trainer.predict(FitModule(method), data, return_predictions=False)
     if not trainer.is_global_zero:
         return {}
-    return _summarise(cfg, names, n_processes=trainer.world_size)
+    return _summarise(cfg, source.names, n_processes=trainer.world_size)
+
+
+def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:
+    """Return what watches the fits and writes their results, in this order."""
+    from metadip.callbacks import OraclePSNR
+    from metadip.report import FitGif, ResultWriter
+    from metadip.runs.problems import EndWithStarter
+
+    out = Path(cfg.out)
+    gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []
+    return [OraclePSNR(), *gif, EndWithStarter(), ResultWriter(out, single=single)]
+
+
+def _show_log() -> None:
+    """Print what fits say of memory; users of the library see it where they set up logging."""
+    logger = logging.getLogger("metadip")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+
+
+def _show_progress(cfg: config.Config, trainer: Trainer) -> None:
+    """Add a bar for the fits of this process."""
+    from metadip.callbacks import FitProgress
+
+    if cfg.progress:
+        trainer.callbacks.append(  # type: ignore[attr-defined]  # the trainer's mixins hide it
+            FitProgress(refresh_steps=1, leave=False)
+        )
 
 
 def build_method(cfg: config.Config) -> FitReconstructor:
     """Build the method with the settings of ``fit`` and its hooks."""
-    from metadip.fitting.loop import PRECISIONS
+    from metadip.fitting import PRECISIONS, Backtracking, Execution
 
-    precision = str(cfg.fit.precision)
+    precision, memory_gb = str(cfg.fit.precision), cfg.fit.memory_gb
     if precision not in PRECISIONS:
         raise UserError(f"fit.precision={precision} must be one of {', '.join(PRECISIONS)}")
     method: FitReconstructor = config.build(cfg.method)
     if cfg.fit.steps is not None:
         method.steps = cfg.fit.steps
     config.check_whole("method.steps", method.steps, 0)
-    method.stacked, method.precision = cfg.fit.stacked, precision
+    if memory_gb is not None:
+        config.check_positive("fit.memory_gb", memory_gb)
+    method.execution = Execution(
+        stacked=cfg.fit.stacked,
+        precision=precision,
+        memory_bytes=None if memory_gb is None else memory_gb * 1e9,
+        backtracking=Backtracking() if cfg.fit.backtracking else None,
+    )
     method.callbacks = [config.build(node) for node in cfg.callbacks.values()]
     return method
 
 
-def _problems(cfg: config.Config, method: FitReconstructor) -> tuple[DataLoader[Any], list[str]]:
-    """Return the problems to solve, checked before anything is computed, and the images' names."""
-    from torch.utils.data import DataLoader
-
-    from metadip.data import ImageDataModule, ImageFolder, LoaderSettings
-    from metadip.physics import load_measurement
-
-    if (cfg.input is None) == (cfg.measurement is None):
-        raise UserError(
-            "give either input=IMAGE_OR_FOLDER to simulate a measurement of, or measurement=FILE"
-        )
-    task = config.build(cfg.task)
-    channels = method.prior.image_channels
-    if cfg.measurement is not None:
-        problem = load_measurement(str(cfg.measurement), task)
-        if problem.image_shape[0] != channels:
-            raise UserError(
-                f"{cfg.measurement} is of an image with {problem.image_shape[0]} channels, "
-                f"the prior makes {channels}: choose another prior"
-            )
-        problem = replace(problem, seed=cfg.seed)
-        return DataLoader([problem], batch_size=1, collate_fn=list), [problem.name]  # type: ignore[arg-type]
-    if channels not in (1, 3):
-        raise UserError(
-            f"input= reads images of 1 or 3 channels, the prior makes {channels}: "
-            "use measurement=FILE"
-        )
-    images = ImageFolder(
-        str(cfg.input),
-        split=None,
-        channels=channels,
-        crop_px=None,
-        size_px=cfg.image_size,
-        flip=False,
-        seed=cfg.seed,
-    )
-    _check_images(images, task)
-    loader = LoaderSettings(1, cfg.fit.batch_size, None, None, None, 0)
-    data = ImageDataModule(None, val=None, test=images, task=task, loader=loader, seed=cfg.seed)
-    return data, images.names  # type: ignore[return-value]
-
-
-def _check_images(images: ImageFolder, task: Any) -> None:
-    """Refuse an unreadable file or too large an operator now, before hours of work on others."""
-    largest = max((images[index].x for index in range(len(images))), key=Tensor.numel)
-    if getattr(task, "operator", None) == "gaussian":
-        task.measure(largest[None], seed=0)
-
-
 def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) -> dict[str, Any]:
     """Merge the images' entries into ``metrics.json`` and say what came out and where it is."""
-    from metadip.data import read_image
     from metadip.report import (
         contact_sheet,
         mean_entry,
@@ -135,14 +126,28 @@ def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) ->
         "images": entries,
         "mean": mean_entry(entries),
         "method": cfg.choices.method,
-        "task": cfg.choices.task,
+        "task": cfg.physics or cfg.choices.task,
         "ckpt": cfg.ckpt if "ckpt" in cfg.method else None,
         "seed": cfg.seed,
     }
     write_json(out / "metrics.json", metrics)
     if len(names) > 1:
         shown = sorted(names)[:SHEET_IMAGES]
-        pictures = [read_image(out / name / "reconstruction.png") for name in shown]
-        contact_sheet(out / "contact_sheet.png", pictures, shown)
+        pictures = [_thumbnail(out / name / "reconstruction.png") for name in shown]
+        contact_sheet(out / "contact_sheet.png", pictures, shown, tile_px=TILE_PX)
     print(f"{results_table(metrics)}\nresults: {out}")
     return metrics
+
+
+def _thumbnail(path: Path) -> Tensor:
+    """Read a picture no larger than its tile, so that a sheet of many does not fill the memory."""
+    from torch.nn.functional import interpolate
+
+    from metadip.data import read_image
+
+    x = read_image(path)
+    scale = TILE_PX / max(x.shape[-2:])
+    if scale >= 1:
+        return x
+    height, width = (max(1, round(scale * side)) for side in x.shape[-2:])
+    return interpolate(x[None], (height, width), mode="bilinear", antialias=True)[0]

@@ -1,0 +1,290 @@
+"""Say how close each stopping rule comes to the best step of a deep image prior on noisy pictures.
+
+    python benchmarks/early_stopping.py --images FOLDER --out results
+    python benchmarks/early_stopping.py --images FOLDER --out results --noises shot --levels high
+
+Every rule watches the same run of vanilla DIP, with a view of its own, and ends it for itself
+alone; the run goes on until all have stopped. "gap" is the best PSNR of a single step of the run
+(known to the truth alone) minus that of the picture which the rule returns. Each picture, noise and
+level leaves a file in ``--out``; a second call with the same settings skips those that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from metadip import config
+from metadip.callbacks import FitCallback, FitProgress, OraclePSNR
+from metadip.data import ImageFolder, SampleKey, seed_of
+from metadip.report import atomic_path, markdown_table, prepare_folder, psnr_db, write_json
+from metadip.types import FitState, InverseProblem, UserError
+
+NOISES = ("gaussian", "impulse", "shot", "speckle")
+LEVELS = ("low", "medium", "high")
+RULES = ("es_wmv", "es_emv", "sv_es")
+TITLES = {"es_wmv": "ES-WMV", "es_emv": "ES-EMV", "sv_es": "SV-ES"}
+COLOURS = {"es_wmv": "#d1662c", "es_emv": "#2a8a4a", "sv_es": "#8b3fa8"}
+BUDGET_STEPS = 5000  # what the authors' demonstration of ES-WMV runs without stopping
+
+
+class Watch(FitCallback):
+    """Let a stopping rule act on a view of the fit; note what it would return.
+
+    Model:
+        The rule sees the problem, step, x_hat and loss of the fit. What it writes (output, curves,
+        stop) stays in the view.
+    """
+
+    def __init__(self, rule: FitCallback) -> None:
+        self.rule, self.done = rule, False
+        self.entry: dict[str, Any] = {}
+
+    def on_reconstruction_start(self, state: FitState) -> None:
+        """Open the view."""
+        self.view = copy.copy(state)
+        self.view.output = state.output.clone()
+        self.view.curves, self.view.stop_steps, self.view.stop_reasons = {}, {}, {}
+        self.rule.on_reconstruction_start(self.view)
+
+    def on_step_end(self, state: FitState) -> None:
+        """Show the step to the rule, until it stops."""
+        if self.done:
+            return
+        self.view.step, self.view.x_hat, self.view.loss = state.step, state.x_hat, state.loss
+        self.view.network, self.view.z = state.network, state.z
+        self.view.output[:] = state.x_hat  # as the loop does before it calls a hook
+        self.rule.on_step_end(self.view)
+        if self.view.stop_steps:
+            self._finish(state)
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        """A rule that never stopped returns its best so far."""
+        if not self.done:
+            self._finish(state)
+
+    def _finish(self, state: FitState) -> None:
+        """Note what the rule returns."""
+        stopped = bool(self.view.stop_steps)
+        self.rule.on_reconstruction_end(self.view)
+        truth = state.problems[0].x
+        assert truth is not None
+        chosen = self.view.curves["chosen_step"][0]
+        known = chosen[chosen.isfinite()].tolist() or [state.step]  # no choice: the last iterate
+        self.entry = {
+            "stopped": stopped,
+            "stop_step": state.step,
+            "chosen_step": int(known[-1]),
+            "psnr_db": psnr_db(self.view.output, truth).item(),
+        }
+        self.done = True
+
+
+class EndWhenAllStopped(FitCallback):
+    """End the run once every watched rule has stopped."""
+
+    def __init__(self, watches: Mapping[str, Watch]) -> None:
+        self.watches = watches
+
+    def on_step_end(self, state: FitState) -> None:
+        """Stop the fit."""
+        if all(watch.done for watch in self.watches.values()):
+            state.stop(torch.ones_like(state.active, dtype=torch.bool), "every rule has stopped")
+
+
+def settings_of(noise: str, options: argparse.Namespace) -> list[str]:
+    """Return the settings of ``infer.py`` for one noise; impulses call for the l1 loss."""
+    objective = "l1" if noise == "impulse" else "mse"
+    return [
+        "method=dip", f"prior={options.prior}", f"objective={objective}",
+        f"method.steps={options.steps}", f"fit.precision={options.precision}",
+        f"seed={options.seed}",
+    ]  # fmt: skip
+
+
+def rule_of(name: str, overrides: Sequence[str]) -> FitCallback:
+    """Build a stopping rule as ``callbacks=NAME`` does, without the jitter beside it."""
+    chosen = [value for value in overrides if value.startswith(f"callbacks.{name}.")]
+    cfg = config.compose("infer", ["method=dip", f"callbacks={name}", *chosen])
+    rule: FitCallback = config.build(cfg.callbacks[name])
+    return rule
+
+
+def measure(noise: str, problem: InverseProblem, options: argparse.Namespace) -> dict[str, Any]:
+    """Fit once, watched by every rule."""
+    from metadip.runs import build_method
+
+    method = build_method(config.compose("infer", settings_of(noise, options)))
+    watches = {name: Watch(rule_of(name, options.set)) for name in options.rules}
+    hooks = [OraclePSNR(), *watches.values(), EndWhenAllStopped(watches)]
+    hooks.append(FitProgress(refresh_steps=10, leave=False))
+    result = method.reconstruct([problem], hooks=hooks)[0]
+    assert problem.x is not None
+    return {
+        "noisy_psnr_db": psnr_db(problem.y, problem.x).item(),
+        "curves": {
+            key: [round(v, 3) for v in result.curves[key].tolist()]
+            for key in ("psnr_raw_db", "psnr_db")
+        },
+        "rules": {name: watch.entry for name, watch in watches.items()},
+        "steps": result.steps,
+        "seconds": result.seconds,
+    }
+
+
+def measure_all(options: argparse.Namespace) -> dict[tuple[str, str], dict[str, Any]]:
+    """Measure what is missing; return the entries by (noise, level) and picture."""
+    images = ImageFolder(
+        str(options.images), split=None, channels=3, crop_px=options.size,
+        size_px=options.size, flip=False, seed=options.seed,
+    )  # fmt: skip
+    names = images.names[options.first : options.first + options.count]
+    jobs = [(name, noise, level) for name in names for level in options.levels
+            for noise in options.noises]  # fmt: skip
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, noise, level in tqdm(jobs, unit="fit", disable=None):
+        settings = {"images": str(options.images), "size": options.size, "rules": options.rules,
+                    "fit": settings_of(noise, options), "set": options.set}  # fmt: skip
+        path = options.out / f"{noise}_{level}_{name}.json"
+        entry = json.loads(path.read_text()) if path.is_file() else {}
+        if entry and entry["settings"] != settings:
+            raise UserError(f"{path} was made with other settings: choose another --out")
+        if not entry:
+            index = images.names.index(name)
+            x = images[SampleKey(0, index)].x[None]
+            task = config.build(
+                config.compose("infer", [f"task.noise={noise}", f"task.level={level}"]).task
+            )
+            problem = task.measure(x, seed=seed_of(options.seed, 0, index), name=name)
+            entry = measure(noise, problem, options) | {"settings": settings}
+            write_json(path, entry)
+        entries.setdefault((noise, level), {})[name] = entry
+    return entries
+
+
+def rows_of(entries: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line per noise and level, the means over its pictures."""
+    rows = []
+    for (noise, level), by_name in sorted(
+        entries.items(), key=lambda item: (NOISES.index(item[0][0]), LEVELS.index(item[0][1]))
+    ):
+        runs = list(by_name.values())
+        best = [max(run["curves"]["psnr_raw_db"]) for run in runs]
+        row: dict[str, Any] = {"noise": noise, "level": level, "pictures": len(runs)}
+        row |= {"noisy": _mean(run["noisy_psnr_db"] for run in runs), "best": _mean(best)}
+        row["best_step"] = _mean(
+            run["curves"]["psnr_raw_db"].index(peak) for run, peak in zip(runs, best, strict=True)
+        )
+        row["last"] = _mean(run["curves"]["psnr_raw_db"][-1] for run in runs)
+        for name in runs[0]["rules"]:
+            told = [run["rules"][name] for run in runs]
+            gaps = [peak - entry["psnr_db"] for peak, entry in zip(best, told, strict=True)]
+            row[f"{name}_gap"] = _mean(gaps)
+            row[f"{name}_stop"] = _mean(entry["stop_step"] for entry in told)
+            row[f"{name}_saved"] = 1 - row[f"{name}_stop"] / BUDGET_STEPS
+            row[f"{name}_stopped"] = sum(entry["stopped"] for entry in told)
+        rows.append(row)
+    return rows
+
+
+def _mean(values: Any) -> float:
+    return statistics.fmean(values)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> str:
+    """Return the Markdown table, with the mean over noises and levels last."""
+    titles = {"noise": "noise", "level": "level", "pictures": "pictures", "noisy": "noisy (dB)",
+              "best": "best step (dB)", "best_step": "at", "last": "last step (dB)"}  # fmt: skip
+    formats = {"noisy": ".2f", "best": ".2f", "best_step": ".0f", "last": ".2f"}
+    for name in rules:
+        titles |= {f"{name}_gap": f"{TITLES[name]} gap (dB)", f"{name}_stop": "stops at",
+                   f"{name}_saved": f"saved of {BUDGET_STEPS}"}  # fmt: skip
+        formats |= {f"{name}_gap": ".2f", f"{name}_stop": ".0f", f"{name}_saved": ".0%"}
+    mean = {key: _mean(row[key] for row in rows) for key in formats}
+    return markdown_table([*rows, {"noise": "mean", **mean}], titles, formats)
+
+
+def save_figure(path: Path, entries: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    """Draw the PSNR of the first picture of every noise and level, and where the rules stop."""
+    from matplotlib.figure import Figure
+
+    noises = [n for n in NOISES if any(key[0] == n for key in entries)]
+    levels = [v for v in LEVELS if any(key[1] == v for key in entries)]
+    size = (2.9 * len(levels) + 0.6, 2.0 * len(noises) + 0.5)
+    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
+    grid = figure.subplots(len(noises), len(levels), squeeze=False)
+    for (noise, level), by_name in entries.items():
+        ax = grid[noises.index(noise)][levels.index(level)]
+        name, run = next(iter(by_name.items()))
+        ax.plot(run["curves"]["psnr_raw_db"], color="#1f5fa8", linewidth=1, label="DIP, each step")
+        for rule, told in run["rules"].items():
+            ax.plot(told["chosen_step"], told["psnr_db"], "o", color=COLOURS[rule], markersize=5,
+                    label=f"{TITLES[rule]} returns")  # fmt: skip
+            ax.axvline(told["stop_step"], color=COLOURS[rule], linestyle=":", linewidth=1)
+        ax.set_title(f"{noise}, {level} ({name})", fontsize=8)
+        ax.tick_params(labelsize=7)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#e4e4e4", linewidth=0.6)
+    handles = grid[0][0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.supxlabel("step (dotted: where the rule stops)", fontsize=8)
+    figure.supylabel("PSNR (dB)", fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=Path, required=True, help="a folder of clean pictures")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file per run goes here")
+    parser.add_argument("--noises", nargs="+", choices=NOISES, default=list(NOISES))
+    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
+    parser.add_argument("--prior", default="skip_unet", help="network, see conf/prior")
+    parser.add_argument("--size", type=int, default=128, help="side of the crops, px")
+    parser.add_argument("--steps", type=int, default=BUDGET_STEPS, help="longest run, steps")
+    parser.add_argument("--first", type=int, default=0, help="first picture, in order of name")
+    parser.add_argument("--count", type=int, default=9, help="pictures")
+    parser.add_argument("--seed", type=int, default=0, help="of noise, weights, jitter")
+    parser.add_argument("--precision", default="32", help="32 or bf16")
+    parser.add_argument("--set", nargs="*", default=[], help="e.g. callbacks.sv_es.every=10")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
+    options = parser.parse_args(argv)
+    if min(options.size, options.steps, options.count, options.threads or 1) < 1:
+        parser.error("--size, --steps, --count and --threads must be at least 1")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and draw; return the exit code."""
+    options = parse(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        prepare_folder(options.out)
+        entries = measure_all(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished runs are kept", file=sys.stderr)
+        return 130
+    rows = rows_of(entries)
+    print(table_of(rows, options.rules))
+    save_figure(options.out / "curves.png", entries)
+    print(json.dumps({"command": sys.argv, "rows": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

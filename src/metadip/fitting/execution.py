@@ -1,0 +1,46 @@
+"""How fits are carried out: nothing here changes what is minimised."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from metadip.fitting.backtracking import Backtracking
+
+PRECISIONS = {"32": None, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Say how N fits share the device, and what happens to one that diverges.
+
+    Args:
+        stacked: fit images of one size together with their weights stacked (fast on a GPU), or one
+            after the other (fast on a CPU); None chooses by device.
+        precision: "32", or "bf16" for autocast of the network.
+        memory_bytes: what images fitted together may take; more of them are fitted in chunks. None:
+            most of what is free on a CUDA device, no limit on a CPU.
+        backtracking: when a diverging image is taken back; None stops it at once.
+    Raises:
+        ValueError: unknown ``precision``, or ``memory_bytes`` not above 0 and finite.
+    """
+
+    stacked: bool | None = None
+    precision: str = "32"
+    memory_bytes: float | None = None
+    backtracking: Backtracking | None = field(default_factory=Backtracking)
+
+    def __post_init__(self) -> None:
+        """Refuse bad settings before anything is computed."""
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ValueError(f"precision must be one of {known}, got {self.precision!r}")
+        if self.memory_bytes is not None and not 0 < self.memory_bytes < math.inf:
+            raise ValueError(f"memory_bytes must be above 0 and finite, got {self.memory_bytes}")
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type of the network's autocast, None without."""
+        return PRECISIONS[self.precision]

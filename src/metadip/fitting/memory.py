@@ -1,0 +1,148 @@
+"""How many images are fitted together: an estimate of their memory, and what if it was too low."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metadip.fitting.execution import Execution
+from metadip.fitting.optimizers import Optimizer
+from metadip.fitting.step import data_loss
+from metadip.fitting.weights import weights_of
+from metadip.priors import Prior
+from metadip.types import FitResult, InverseProblem, Objective, UserError
+
+logger = logging.getLogger(__name__)
+SHARE_OF_FREE = 0.8  # of a CUDA device; the rest is for workspaces, hooks, and other processes
+WORKING_COPIES = 5  # of the weights during an update: gradient, new weights, terms of the rule
+GB = 1e9
+
+
+class Recipe(NamedTuple):
+    """What all images of a call of ``fit`` share, but for the prior's number of channels."""
+
+    prior: Prior
+    objective: Objective
+    optimizer: Optimizer
+    steps: int
+    execution: Execution
+
+
+Run = Callable[[Sequence[InverseProblem]], list[FitResult]]
+
+
+def bytes_per_image(problem: InverseProblem, recipe: Recipe) -> int:
+    """Estimate what one more image adds to a batch of fits.
+
+    Model:
+        Weights and optimiser state, twice with backtracking, plus the larger of what a step and
+        what an update need: the tensors that one forward pass of one image keeps for its gradient,
+        measured, and the gradient; or the gradient, new weights and state. Hooks come on top.
+    """
+    prior, optimizer, execution = recipe.prior, recipe.optimizer, recipe.execution
+    weights, z = prior.start(problem.image_shape, seed=problem.seed)
+    bound = weights_of(prior.network, [weights], autocast=execution.autocast)
+    params = tuple(p.detach() for p in bound.params)
+    last = max(recipe.steps - 1, 0)
+    _, state = optimizer.update(params, params, optimizer.init(params), last)
+    weight_bytes = _sum_of_bytes(params)
+    state_bytes = sum(map(_sum_of_bytes, state))
+    saved: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for p in bound.params}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        data_loss([problem], bound(bound.arrange(z)), recipe.objective)
+    kept = (weight_bytes + state_bytes) * (1 if execution.backtracking is None else 2)
+    step_bytes = sum(saved.values()) + weight_bytes
+    return kept + max(step_bytes, WORKING_COPIES * weight_bytes + state_bytes)
+
+
+def _sum_of_bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def available_bytes(device: torch.device) -> float | None:
+    """Return what fits may take of a CUDA device now, None where no limit is known."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return SHARE_OF_FREE * (free + cached)
+
+
+def chunk_size(n_images: int, per_image: int, budget: float) -> int:
+    """Return how many images go together, in as few chunks as fit and as even as can be."""
+    most = max(1, int(budget // per_image))
+    n_chunks = -(-n_images // most)
+    return -(-n_images // n_chunks)
+
+
+def fit_in_chunks(problems: Sequence[InverseProblem], recipe: Recipe, run: Run) -> list[FitResult]:
+    """Fit as many problems together as memory allows, all of one image shape, and log the plan.
+
+    Raises:
+        UserError: see ``run_in_chunks``.
+    """
+    size, device = len(problems), problems[0].y.device
+    budget = recipe.execution.memory_bytes or available_bytes(device)
+    if size > 1 and budget is not None:
+        per_image = bytes_per_image(problems[0], recipe)
+        size = chunk_size(len(problems), per_image, budget)
+        need, of = f"{size * per_image / GB:.2g}", f"{budget / GB:.2g}"
+        announce(len(problems), size, problems[0].image_shape, need, of)
+    return run_in_chunks(problems, run, size=size)
+
+
+@functools.cache
+def announce(n_images: int, size: int, shape: tuple[int, ...], need_gb: str, of_gb: str) -> None:
+    """Log the plan, once for each different one."""
+    n_chunks = -(-n_images // size)
+    how = "together" if n_chunks == 1 else f"in {n_chunks} chunks of at most {size}"
+    form = "x".join(map(str, shape))
+    logger.info(
+        "fitting %d images of %s %s: about %s of %s GB", n_images, form, how, need_gb, of_gb
+    )
+
+
+def run_in_chunks(problems: Sequence[InverseProblem], run: Run, *, size: int) -> list[FitResult]:
+    """Fit ``size`` problems at a time; where memory runs out, halve that and repeat the chunk.
+
+    Raises:
+        UserError: one image alone does not fit into the memory.
+    """
+    results: list[FitResult] = []
+    while len(results) < len(problems):
+        chunk = problems[len(results) : len(results) + size]
+        done = _run_if_it_fits(run, chunk)
+        if done is not None:
+            results += done
+            continue
+        torch.cuda.empty_cache()
+        if len(chunk) == 1:
+            shape = "x".join(map(str, chunk[0].image_shape))
+            raise UserError(
+                f"one image of {shape} does not fit into the memory of {chunk[0].y.device}: take a "
+                "smaller image or network, or fit.precision=bf16"
+            )
+        size = len(chunk) // 2
+        logger.warning("out of memory with %d images: going on with %d at a time", len(chunk), size)
+    return results
+
+
+def _run_if_it_fits(run: Run, chunk: Sequence[InverseProblem]) -> list[FitResult] | None:
+    """Return the results, None when memory ran out; what the attempt held is free on return."""
+    try:
+        return run(chunk)
+    except torch.OutOfMemoryError:
+        return None

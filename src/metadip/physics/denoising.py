@@ -1,0 +1,92 @@
+"""Denoising: Gaussian, impulse, shot or speckle noise on the image itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from deepinv.physics import Denoising, NoiseModel
+from torch import Tensor
+
+from metadip.physics.noise import NOISES, add_noise, draw_noise_std
+from metadip.physics.tasks import is_finite_number, noise_range, one_image_shape
+from metadip.types import InverseProblem, UserError
+
+
+@dataclass(frozen=True)
+class Denoise:
+    """Remove noise, y = N(x).
+
+    Model:
+        gaussian: y = x + e, e ~ N(0, level^2). impulse: a fraction ``level`` of the values, each
+        channel on its own, is lost, half of them to 0 and half to 1. shot: y = Poisson(level x) /
+        level. speckle: y = x + x e, e ~ N(0, level^2). ``physics.noise_model`` carries kind and
+        level: deepinv's GaussianNoise, SaltPepperNoise, PoissonNoise, or our SpeckleNoise.
+    Args:
+        noise_std: of Gaussian noise without a ``level``: standard deviation in [0, 1] intensity, or
+            (low, high) from which each image draws uniformly.
+        clip: clamp y to [0, 1] as an 8-bit file would; False keeps the noise as it was drawn.
+        noise: gaussian, impulse, shot or speckle.
+        level: low, medium or high, the early-stopping paper's, whose files are clipped to [0, 1]
+            and rounded to 8 bits whatever ``clip`` says; a number; or None for ``noise_std``.
+    Raises:
+        UserError: ``noise_std`` is not one or two finite numbers 0 <= low <= high <= 1, ``noise``
+            is unknown, or ``level`` is none of its levels.
+    References:
+        Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
+        Hendrycks and Dietterich (2019), arXiv:1903.12261, severities 2 to 4 (all but impulse).
+    Example:
+        >>> problem = Denoise(0.1, clip=False).measure(torch.zeros(1, 3, 8, 8), seed=0)
+        >>> problem.y.shape, round(problem.physics.noise_model.sigma.item(), 3)
+        (torch.Size([1, 3, 8, 8]), 0.1)
+    """
+
+    noise_std: float | Sequence[float]
+    _: KW_ONLY
+    clip: bool
+    noise: str = "gaussian"
+    level: str | float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a bad noise level before anything is measured."""
+        noise_range(self.noise_std)
+        if self.noise not in NOISES:
+            raise UserError(f"task.noise={self.noise} is unknown; choose from {', '.join(NOISES)}")
+        kind = NOISES[self.noise]
+        if self.level is None:
+            fits = self.noise == "gaussian"
+        elif isinstance(self.level, str):
+            fits = self.level in kind.levels
+        else:
+            fits = is_finite_number(self.level) and kind.allowed(self.level)
+        if not fits:
+            given = "null" if self.level is None else self.level
+            raise UserError(
+                f"task.level={given} does not fit task.noise={self.noise}: "
+                f"give {', '.join(kind.levels)}, or {kind.meaning}"
+            )
+
+    def noise_model(self, noise_std: float) -> NoiseModel:
+        """Return deepinv's model of the noise, given the standard deviation where no level is."""
+        return NOISES[self.noise].model(self._level(noise_std))
+
+    @torch.inference_mode(mode=False)
+    def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
+        """Add noise to ``x`` (1, C, H, W); see ``metadip.types.Task``."""
+        shape = one_image_shape(x)
+        noise_std = draw_noise_std(*noise_range(self.noise_std), seed=seed)
+        physics = Denoising(self.noise_model(noise_std)).to(device=x.device, dtype=x.dtype)
+        with torch.no_grad():
+            y = add_noise(self.noise, x, self._level(noise_std), seed=seed)
+            if self.clip or isinstance(self.level, str):
+                y = y.clamp(0, 1)
+            if isinstance(self.level, str):
+                y = (255 * y).round() / 255
+        return InverseProblem(y, physics, shape, x=x, name=name, seed=seed)
+
+    def _level(self, noise_std: float) -> float:
+        """Return the level as a number."""
+        if isinstance(self.level, str):
+            return NOISES[self.noise].levels[self.level]
+        return noise_std if self.level is None else self.level

@@ -1,0 +1,138 @@
+"""Measurements of a file or a folder as a data set, with ground truths where they are known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from metadip.data.images import SUFFIXES, image_names, image_shape, list_files, read_image
+from metadip.data.seeding import seed_of_name
+from metadip.physics.measurement_file import READERS, MeasurementFile
+from metadip.types import InverseProblem, UserError
+
+ALL_SUFFIXES = (*READERS, *SUFFIXES)
+# A truth belongs to the measurement that is equal to it by the first of these.
+CLOSENESS: tuple[Callable[[Path], object], ...] = (
+    lambda path: path,
+    lambda path: path.with_suffix(""),
+    lambda path: path.stem,
+)
+
+
+class MeasurementFolder(Dataset[InverseProblem]):
+    """Read real measurements, one when it is asked for, in order of relative path.
+
+    Model:
+        A truth belongs to the measurement of the same relative path, of the same but for the
+        suffix, or of the same stem, whichever is found first. A problem's seed comes from the name
+        of its file, so that an image is solved alike alone and in a folder.
+    Args:
+        root: a file, or a folder of ``.pt``, ``.npz`` and, where they are measurements, images.
+        load: reads one file.
+        images: whether an image file is a measurement.
+        same_size: whether such an image has the size of the unknown one.
+        truth: image, or ``.pt`` or ``.npz`` with ``x``; or a folder of them; None without.
+        seed: the run's.
+    Raises:
+        UserError: nothing at ``root`` or ``truth``, or a measurement without its truth.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        load: Callable[[Path], InverseProblem],
+        images: bool,
+        same_size: bool,
+        truth: str | Path | None,
+        seed: int,
+    ) -> None:
+        if not Path(root).exists():
+            raise UserError(f"no measurement file or folder '{root}': check the path")
+        suffixes = ALL_SUFFIXES if images else tuple(READERS)
+        self.paths = list_files(root, suffixes, what="measurements")
+        self.names = image_names(self.paths, root)
+        self.truths = [] if truth is None else match_truths(self.paths, root, truth)
+        self._load, self._same_size, self._seed = load, same_size, seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> InverseProblem:
+        """Read one measurement, with ordinary tensors even in inference mode."""
+        path = self.paths[index]
+        with torch.inference_mode(False):
+            problem = self._load(path)
+            if self.truths:
+                problem = _with_truth(problem, self.truths[index], path)
+        seed = seed_of_name(self._seed, path.name)
+        return replace(problem, name=self.names[index], seed=seed)
+
+    def check(self, index: int, *, whole: bool) -> None:
+        """Refuse a bad file: by its size and an image's header, or after reading it whole."""
+        files = [self.paths[index], *self.truths[index : index + 1]]
+        for file in files:
+            if file.stat().st_size == 0:
+                raise UserError(f"{file} is empty (0 bytes): copy it again or remove it")
+        sizes = [image_shape(file)[1:] for file in files if file.suffix.lower() not in READERS]
+        if self._same_size and len(sizes) == 2 and sorted(sizes[0]) != sorted(sizes[1]):
+            raise _unequal(files[1], sizes[1], files[0], sizes[0])
+        if whole:
+            self[index]
+
+
+def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> list[Path]:
+    """Return the truth of each measurement.
+
+    Raises:
+        UserError: one has no truth or several, or one truth stands for several measurements.
+    """
+    truth = Path(truth)
+    if truth.is_file():
+        if len(paths) > 1:
+            raise UserError(
+                f"truth={truth} is one file for {len(paths)} measurements: give a folder of truths"
+            )
+        return [truth]
+    if not truth.is_dir():
+        raise UserError(f"no truth file or folder '{truth}': check the path")
+    found = list_files(truth, ALL_SUFFIXES, what="ground truths")
+    base = Path(root) if Path(root).is_dir() else Path(root).parent
+    tables = [(rule, defaultdict[object, list[Path]](list)) for rule in CLOSENESS]
+    for path in found:
+        for rule, table in tables:
+            table[rule(path.relative_to(truth))].append(path)
+    matches = []
+    for name in (path.relative_to(base) for path in paths):
+        hits = next((table[rule(name)] for rule, table in tables if rule(name) in table), [])
+        if len(hits) != 1:
+            found_is = f"several truths ({', '.join(map(str, hits[:3]))})" if hits else "no truth"
+            raise UserError(f"truth={truth} holds {found_is} of '{name}'")
+        matches += hits
+    return matches
+
+
+def _with_truth(problem: InverseProblem, truth: Path, measurement: Path) -> InverseProblem:
+    """Return the problem with the ground truth of a file; grey and colour are converted."""
+    shape = problem.image_shape
+    reader = READERS.get(truth.suffix.lower())
+    if reader is not None:
+        x = MeasurementFile(truth, reader(truth)).image("x")
+    else:
+        x = read_image(truth, channels=shape[0] if shape[0] in (1, 3) else None)[None]
+    if tuple(x.shape[1:]) != shape:
+        raise _unequal(truth, tuple(x.shape[1:]), measurement, shape)
+    return replace(problem, x=x)
+
+
+def _unequal(
+    truth: Path, found: Sequence[int], measurement: Path, expected: Sequence[int]
+) -> UserError:
+    return UserError(
+        f"truth '{truth}' has size {tuple(found)}, the image of '{measurement}' {tuple(expected)}"
+    )

@@ -1,0 +1,77 @@
+"""How large the noise of a measurement is, where its noise model tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from deepinv.physics import (
+    MRI,
+    GaussianNoise,
+    Inpainting,
+    LaplaceNoise,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    SaltPepperNoise,
+    UniformNoise,
+)
+from torch import Tensor
+
+from metadip.physics.noise import SpeckleNoise
+from metadip.types import InverseProblem
+
+
+def expected_noise_energy(problem: InverseProblem) -> float | None:
+    """Return E||y - A(x)||^2 as the noise model and y tell it, None where they do not.
+
+    Model:
+        M times the mean square error of one measured value, with z = A(x): sigma^2 (Gaussian),
+        a^2 / 3 (uniform on [-a, a]), 2 b^2 (Laplace), gain mean(z) (Poisson), gain mean(z) +
+        sigma^2 (Poisson-Gaussian), s^2 mean(z^2) (speckle), p mean(z^2) + q mean((1 - z)^2)
+        (impulses, p of the values lost to 0 and q to 1). The means over the unknown z are estimated
+        without bias from those over y. M counts the values that an inpainting or MRI mask kept,
+        else all of y. None for other noise, a level that is zero or not one number, and Poisson
+        counts that were not brought to the scale of z. Clipping y makes all but impulses smaller
+        than this.
+    """
+    kept = torch.ones_like(problem.y, dtype=torch.bool)
+    if isinstance(problem.physics, Inpainting | MRI):  # their zeros carry no noise
+        kept &= problem.physics.mask != 0
+    model = getattr(problem.physics, "noise_model", None)
+    error = MEAN_SQUARE_ERRORS.get(type(model))  # a subclass may mean something else
+    if error is None:
+        return None
+    value: Tensor = error(model, problem.y[kept])
+    if value.numel() != 1 or not value.item() > 0:
+        return None
+    return value.item() * int(kept.sum())
+
+
+def _of_poisson(model: Any, y: Tensor) -> Tensor:
+    return model.gain * y.mean() if model.normalize else torch.zeros(1)
+
+
+def _of_speckle(model: Any, y: Tensor) -> Tensor:
+    """Return s^2 mean(z^2), since E y^2 = (1 + s^2) z^2."""
+    variance: Tensor = model.relative_std.square()
+    return variance / (1 + variance) * y.square().mean()
+
+
+def _of_impulses(model: Any, y: Tensor) -> Tensor:
+    """Return p mean(z^2) + q mean((1 - z)^2), since E y^k = (1 - p - q) z^k + q."""
+    p, q = model.p, model.s
+    mean, mean_square = (((y**k).mean() - q) / (1 - p - q) for k in (1, 2))
+    error: Tensor = p * mean_square + q * (1 - 2 * mean + mean_square)
+    return error
+
+
+MEAN_SQUARE_ERRORS: dict[type, Callable[[Any, Tensor], Tensor]] = {
+    GaussianNoise: lambda model, y: model.sigma.square(),
+    UniformNoise: lambda model, y: model.a.square() / 3,
+    LaplaceNoise: lambda model, y: 2 * model.b.square(),
+    PoissonNoise: _of_poisson,
+    PoissonGaussianNoise: lambda model, y: model.gain * y.mean() + model.sigma.square(),
+    SpeckleNoise: _of_speckle,
+    SaltPepperNoise: _of_impulses,
+}

@@ -1,0 +1,166 @@
+"""Operators that a user's own code makes, named on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepinv.physics import GaussianNoise, Physics
+from torch import Tensor
+
+from metadip.physics.measurement_file import MeasurementFile, open_measurement
+from metadip.physics.operators import ImageShape
+from metadip.types import InverseProblem, UserError
+
+ShapeOf = Callable[[Tensor, Physics], ImageShape]
+
+
+class OwnOperator:
+    """Read measurements whose operator comes from ``package.module:factory``.
+
+    Model:
+        ``factory(content)`` or ``factory()`` returns a deepinv ``Physics``; ``content`` maps the
+        names of the file's entries to tensors, numbers and text (of an image file: ``y``). It is
+        called once per measurement, and gets the content if it has an argument without a default.
+        The file holds ``y``, real or complex, as ``physics.A`` gives it for one image, with or
+        without the batch dimension; ``image_shape`` (C, H, W) unless the operator tells it;
+        ``noise_std`` and ``x`` if known, everything else is the factory's.
+    Args:
+        spec: module and name; modules of the current folder are found too. It runs that code, so it
+            is only ever taken from the command line.
+        image_shape_of: tells (C, H, W) from a measurement and its operator, ValueError if it
+            cannot.
+    Raises:
+        UserError: no such module or name, or nothing that can be called so.
+    """
+
+    def __init__(self, spec: str, *, image_shape_of: ShapeOf) -> None:
+        self.spec, self._image_shape_of = spec, image_shape_of
+        self.factory = _find(spec)
+        self._takes_content = _takes_content(self.factory, spec)
+
+    def load(self, path: str | Path) -> InverseProblem:
+        """Read a measurement.
+
+        Raises:
+            UserError: the file is missing or bad, or the operator does not fit it.
+        """
+        file = open_measurement(path, images=True)
+        physics, y = self.make(file.content), file.floats("y", complex_too=True)
+        shape = file.image_shape() if "image_shape" in file.content else self._shape(file, physics)
+        expected = self._measure(physics, shape)
+        matching = [v for v in _batches(y) if v.shape == expected.shape]
+        if not matching or y.is_complex() != expected.is_complex():
+            raise file.error(
+                "y",
+                f"must be what physics={self.spec} gives for an image {shape}, "
+                f"{_describe(expected[0])}, got {_describe(y)}",
+            )
+        if "noise_std" in file.content:
+            physics.set_noise_model(GaussianNoise(file.noise_std(0.0)))
+        return InverseProblem(matching[0], physics, shape, x=file.truth(shape), name=file.path.stem)
+
+    def make(self, content: Mapping[str, Any]) -> Physics:
+        """Return the operator of one measurement."""
+        try:
+            physics = self.factory(content) if self._takes_content else self.factory()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"physics={self.spec} failed: {_told(error)}") from error
+        if not isinstance(physics, Physics):
+            raise UserError(
+                f"physics={self.spec} must return a deepinv Physics, got {type(physics).__name__}"
+            )
+        return physics
+
+    def _shape(self, file: MeasurementFile, physics: Physics) -> ImageShape:
+        """Ask the operator for the shape of the image."""
+        for y in _batches(file.floats("y", complex_too=True)):
+            try:
+                return file.check_image_shape("y", tuple(self._image_shape_of(y, physics)))
+            except ValueError:
+                continue
+        raise file.error("image_shape", f"is missing (C, H, W), and physics={self.spec} tells none")
+
+    def _measure(self, physics: Physics, shape: ImageShape) -> Tensor:
+        """Return what the operator gives for one image, and see whether it can be fitted."""
+        x = torch.rand((1, *shape), generator=torch.Generator().manual_seed(0)).requires_grad_()
+        try:
+            with torch.enable_grad():
+                y = physics.A(x)
+        except Exception as error:
+            raise UserError(
+                f"physics={self.spec} cannot measure an image {shape}: {_told(error)}"
+            ) from error
+        if not isinstance(y, Tensor) or y.shape[:1] != (1,):
+            found = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise UserError(
+                f"physics={self.spec} must measure (1, C, H, W) as one tensor (1, ...), got {found}"
+            )
+        if not y.requires_grad:
+            raise UserError(
+                f"physics={self.spec} gives no gradient: its A must be of torch functions"
+            )
+        return y.detach()
+
+
+def _find(spec: str) -> Callable[..., Any]:
+    """Import what ``package.module:factory`` names."""
+    if not re.fullmatch(r"[\w.]+:\w+", spec):
+        raise UserError(f"physics={spec} must be package.module:factory")
+    module_name, _, name = spec.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"physics={spec}: importing it failed: {_told(error)}") from error
+        raise UserError(
+            f"physics={spec}: no module '{error.name}' in the current folder or among the "
+            "installed packages"
+        ) from error
+    except Exception as error:
+        raise UserError(f"physics={spec}: importing it failed: {_told(error)}") from error
+    if not hasattr(module, name):
+        raise UserError(f"physics={spec}: module '{module_name}' has no '{name}'")
+    factory = getattr(module, name)
+    if not callable(factory):
+        raise UserError(f"physics={spec} is a {type(factory).__name__}, not a function")
+    return factory  # type: ignore[no-any-return]
+
+
+def _takes_content(factory: Callable[..., Any], spec: str) -> bool:
+    """Tell whether a factory asks for the content of the file."""
+    needed = [
+        p
+        for p in inspect.signature(factory).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if len(needed) > 1 or any(p.kind is p.KEYWORD_ONLY for p in needed):
+        names = ", ".join(p.name for p in needed)
+        raise UserError(
+            f"physics={spec} must take nothing or the file's content, it asks for {names}"
+        )
+    return bool(needed)
+
+
+def _batches(y: Tensor) -> list[Tensor]:
+    """Return a measurement as a batch of one: as it is given, and with that dimension added."""
+    return [y[None], y] if y.shape[:1] == (1,) else [y[None]]
+
+
+def _describe(y: Tensor) -> str:
+    return f"{'complex' if y.is_complex() else 'real'} {tuple(y.shape)}"
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,113 @@
+"""An animated picture of a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from metadip.callbacks import FitCallback
+from metadip.report.figures import to_pixels
+from metadip.report.files import atomic_path
+from metadip.types import FitState
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    Frame = tuple[str, NDArray[np.uint8]]  # caption, and pixels (H, W) or (H, W, 3)
+
+FRAME_MS, LAST_FRAME_MS = 120, 2500
+MIN_WIDTH_PX = 192  # smaller images are enlarged, so that the caption fits
+CAPTION_PX = 18
+
+
+class FitGif(FitCallback):
+    """Write how each image came about as ``fit.gif``, beside its other pictures.
+
+    Model:
+        A frame is the output at one of at most ``frames`` steps, spread evenly over the logarithm
+        of the step, since a fit changes fast at first and slowly later; the last frame is what is
+        returned. The step stands below. Standing last in the list, it shows what the other hooks
+        make of the output. A GIF has 256 colours per frame.
+    Args:
+        out: run folder; of several images each has the subfolder of its name.
+        single: whether the run has one image, whose picture goes to ``out`` itself.
+        frames: at least 2; fewer where a fit has fewer steps or stops early.
+    Raises:
+        ValueError: ``frames < 2``.
+        UserError: during a fit, ``out`` cannot be written.
+    Cost: ``frames`` 8-bit copies of every image on the CPU (60 x 3 x 512 x 512: 47 MB each).
+    """
+
+    def __init__(self, out: str | Path, *, single: bool, frames: int) -> None:
+        if frames < 2:
+            raise ValueError(f"frames must be at least 2, got {frames}")
+        self.out, self.single, self.frames = Path(out), single, frames
+
+    def on_reconstruction_start(self, state: FitState) -> None:
+        """Forget the previous fit."""
+        self._steps = set(frame_steps(state.n_steps, self.frames - 1))
+        self._seen: list[list[Frame]] = [[] for _ in state.problems]
+
+    def on_step_end(self, state: FitState) -> None:
+        """Keep the output of a step that is shown."""
+        if state.step in self._steps:
+            for image in state.active.tolist():
+                pixels = to_pixels(state.output[image])
+                self._seen[image].append((f"step {state.step}", pixels))
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        """Write the pictures."""
+        for image, problem in enumerate(state.problems):
+            last = state.stop_steps.get(image, state.n_steps)
+            result = (f"result after {last} steps", to_pixels(state.output[image]))
+            folder = self.out if self.single else self.out / problem.name
+            save_gif(folder / "fit.gif", [*self._seen[image], result])
+        del self._seen
+
+
+def frame_steps(n_steps: int, count: int) -> list[int]:
+    """Return at most ``count`` steps from 0 to ``n_steps``, even over the logarithm of step + 1.
+
+    Example:
+        >>> frame_steps(1000, 7)
+        [0, 2, 9, 31, 99, 315, 1000]
+    """
+    exponents = torch.linspace(0, 1, count, dtype=torch.float64)
+    steps = (n_steps + 1) ** exponents - 1
+    return sorted({round(step) for step in steps.tolist()})
+
+
+def save_gif(path: str | Path, frames: Sequence[Frame]) -> None:
+    """Save pictures of one size as an animation that repeats, each with its caption below.
+
+    Raises:
+        ValueError: no frames.
+        UserError: the file cannot be written.
+    """
+    if not frames:
+        raise ValueError("no frames for an animation")
+    first, *others = (_draw(caption, pixels) for caption, pixels in frames)
+    durations = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
+    with atomic_path(path) as temporary:
+        first.save(
+            temporary, format="GIF", save_all=True, append_images=others, duration=durations, loop=0
+        )
+
+
+def _draw(caption: str, pixels: NDArray[np.uint8]) -> Image:
+    """Return a picture with 256 colours of its own, its caption below."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(pixels).convert("RGB")
+    scale = math.ceil(max(1, MIN_WIDTH_PX / picture.width))
+    width, height = picture.width * scale, picture.height * scale
+    frame = Image.new("RGB", (width, height + CAPTION_PX), "white")
+    frame.paste(picture.resize((width, height), Image.Resampling.NEAREST))
+    ImageDraw.Draw(frame).text((4, height + 2), caption, "black", ImageFont.load_default(12))
+    return frame.quantize(256)

@@ -1,0 +1,208 @@
+"""Where the problems of a run come from, and how they are dealt out to its processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from metadip import config
+from metadip.data import ImageFolder, image_shape, seed_of_name
+from metadip.methods import image_shape_of
+from metadip.methods.scaling import rescaled
+from metadip.physics import Denoise, MeasurementFolder, OwnOperator, check_size, load_measurement
+from metadip.physics.tasks import SensingTask
+from metadip.types import InverseProblem, Task, UserError
+
+if TYPE_CHECKING:
+    from metadip.methods import FitReconstructor
+
+CHECK_S = 5.0  # seconds spent on reading files before the first is fitted
+
+
+class ProblemSource(Protocol):
+    """A map-style data set of problems, made when they are asked for."""
+
+    names: list[str]
+    """What the images are called in results."""
+
+    def __getitem__(self, index: int, /) -> InverseProblem:
+        """Return one problem."""
+        ...
+
+    def check(self, index: int, *, whole: bool) -> None:
+        """Refuse a bad file, as far as its header tells or after reading it whole."""
+        ...
+
+
+class SimulatedProblems:
+    """Measure the images of a folder by a task.
+
+    Model:
+        Operator and noise come from the run's seed and the name of the file, so that an image is
+        measured alike alone and in a folder.
+    Args:
+        images: the ground truths.
+        task: measures them.
+        seed: the run's.
+    """
+
+    def __init__(self, images: ImageFolder, task: Task, *, seed: int) -> None:
+        self.images, self.task, self.seed = images, task, seed
+        self.names = images.names
+
+    def __getitem__(self, index: int) -> InverseProblem:
+        """Read and measure one image, with ordinary tensors even in inference mode."""
+        with torch.inference_mode(False):
+            image = self.images[index]
+            seed = seed_of_name(self.seed, self.images.paths[index].name)
+            return self.task.measure(image.x[None], seed=seed, name=image.name)
+
+    def check(self, index: int, *, whole: bool) -> None:
+        """Refuse what is no image, and one too large for its operator."""
+        if whole:
+            self.images[index]
+        _, height, width = image_shape(self.images.paths[index])
+        if self.images.size_px is not None:
+            height = width = self.images.size_px
+        if isinstance(self.task, SensingTask):
+            check_size(self.task, (self.images.channels, height, width))
+
+
+class ProblemData(pl.LightningDataModule):
+    """Deal out to the processes what the first of them says is left to do.
+
+    Args:
+        source: all problems.
+        left: indices of those to solve; that of the first process counts for all.
+        batch_size: problems solved together where weights are stacked; else each is a batch of its
+            own, so that its result is written as soon as it is there.
+        stacked: whether they are; None: on a GPU.
+    """
+
+    def __init__(
+        self, source: ProblemSource, *, left: Sequence[int], batch_size: int, stacked: bool | None
+    ) -> None:
+        super().__init__()
+        self.source, self.left = source, list(left)
+        self.batch_size, self.stacked = batch_size, stacked
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
+
+    def setup(self, stage: str) -> None:
+        """Agree on what is left; everybody is here, nobody has begun."""
+        assert self.trainer is not None
+        self.left = self.trainer.strategy.broadcast(self.left)
+
+    def predict_dataloader(self) -> DataLoader[InverseProblem]:
+        """Give this process its share, in order."""
+        assert self.trainer is not None
+        own = self.left[self.trainer.global_rank :: self.trainer.world_size]
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        together = on_gpu if self.stacked is None else self.stacked
+        return DataLoader(
+            Subset(self.source, own),  # type: ignore[arg-type]  # map-style by protocol
+            batch_size=self.batch_size if together else 1,
+            collate_fn=list,
+            generator=torch.Generator(),  # else each pass would draw from the global generator
+        )
+
+    def transfer_batch_to_device(
+        self, batch: list[InverseProblem], device: torch.device, dataloader_idx: int
+    ) -> list[InverseProblem]:
+        """Move problems, outside inference mode: a fit differentiates through operators."""
+        with torch.inference_mode(False):
+            return [problem.to(device) for problem in batch]
+
+
+class EndWithStarter(pl.Callback):
+    """End a process that was started for its share of a run when the starter is gone.
+
+    Killed without warning, the first process cannot end the others; they would go on writing into a
+    run folder in which the user has started anew.
+    """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Remember who started this process."""
+        self._starter = os.getppid()
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        """Look before results are written; nothing needs to be put in order."""
+        if not trainer.is_global_zero and os.getppid() != self._starter:
+            os._exit(1)
+
+
+def problems_of(cfg: config.Config, method: FitReconstructor) -> ProblemSource:
+    """Return the problems that the settings name.
+
+    Raises:
+        UserError: settings that contradict one another, or files that are not there.
+    """
+    if (cfg.input is None) == (cfg.measurement is None):
+        raise UserError(
+            "give either input=IMAGE_OR_FOLDER to simulate measurements of, or "
+            "measurement=FILE_OR_FOLDER"
+        )
+    if cfg.measurement is None:
+        return _simulated(cfg, method)
+    if cfg.image_size is not None:
+        raise UserError(
+            f"image_size={cfg.image_size} goes with input=: a measurement keeps its size"
+        )
+    task = config.build(cfg.task)
+    load: Any = partial(load_measurement, task=task)
+    if cfg.physics is not None:
+        load = partial(
+            _load_own, OwnOperator(str(cfg.physics), image_shape_of=image_shape_of), method
+        )
+    is_denoising = cfg.physics is None and isinstance(task, Denoise)
+    return MeasurementFolder(
+        str(cfg.measurement),
+        load=load,
+        images=is_denoising or cfg.physics is not None,
+        same_size=is_denoising,
+        truth=cfg.truth,
+        seed=cfg.seed,
+    )
+
+
+def check_problems(source: ProblemSource) -> None:
+    """Refuse bad files before hours of work on others.
+
+    The first files are read whole, for ``CHECK_S`` seconds; of the others the headers.
+
+    Raises:
+        UserError: a file that cannot be read or does not fit.
+    """
+    end = time.monotonic() + CHECK_S
+    for index in range(len(source.names)):
+        source.check(index, whole=index == 0 or time.monotonic() < end)
+
+
+def _simulated(cfg: config.Config, method: FitReconstructor) -> SimulatedProblems:
+    for key in ("truth", "physics"):
+        if cfg[key] is not None:
+            raise UserError(f"{key}={cfg[key]} goes with measurement=, not with input=")
+    channels = method.prior.image_channels
+    images = ImageFolder(
+        str(cfg.input),
+        split=None,
+        channels=channels if channels in (1, 3) else 3,
+        crop_px=None,
+        size_px=cfg.image_size,
+        flip=False,
+        seed=cfg.seed,
+    )
+    return SimulatedProblems(images, config.build(cfg.task), seed=cfg.seed)
+
+
+def _load_own(operator: OwnOperator, method: FitReconstructor, path: Path) -> InverseProblem:
+    """Read a measurement of the user's operator, at the scale that learned step sizes ask for."""
+    problem = operator.load(path)
+    return rescaled([problem])[0] if method.rescale else problem

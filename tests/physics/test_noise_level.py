@@ -1,0 +1,94 @@
+from typing import Any
+
+import pytest
+import torch
+from deepinv.physics import (
+    MRI,
+    Denoising,
+    GammaNoise,
+    GaussianNoise,
+    Inpainting,
+    LaplaceNoise,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    SaltPepperNoise,
+    UniformNoise,
+    ZeroNoise,
+)
+
+from metadip.physics.noise import SpeckleNoise
+from metadip.physics.noise_level import expected_noise_energy
+from metadip.types import InverseProblem
+
+SHAPE = (3, 64, 64)
+NOISES: list[Any] = [
+    GaussianNoise(0.2),
+    UniformNoise(0.3),
+    LaplaceNoise(0.1),
+    PoissonNoise(0.05),
+    PoissonGaussianNoise(gain=0.05, sigma=0.2),
+    SpeckleNoise(0.35),
+    SaltPepperNoise(p=0.1, s=0.2),
+    SaltPepperNoise(p=0.35, s=0.35),
+]
+
+
+def picture(seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def measure(physics: Any) -> tuple[InverseProblem, float]:
+    """Let deepinv itself add the noise; return the problem and the noise's true energy."""
+    x = picture()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        y = physics(x)
+    return InverseProblem(y, physics, SHAPE), (y - physics.A(x)).square().sum().item()
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=lambda noise: type(noise).__name__)
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_energy_is_that_of_the_noise(noise: Any, masked: bool):
+    mask = (picture(seed=2)[0] < 0.4).float()
+    physics = Inpainting(SHAPE, mask=mask) if masked else Denoising()
+    physics.set_noise_model(noise)
+    problem, energy = measure(physics)
+    expected = expected_noise_energy(problem)
+    assert expected == pytest.approx(energy, rel=0.06)  # of 4900 values at least
+
+
+def test_mri_counts_what_was_measured():
+    x = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask = (torch.rand(32, 32, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    physics = MRI(mask=mask, img_size=(2, 32, 32))
+    physics.set_noise_model(GaussianNoise(0.1))
+    problem = InverseProblem(physics.A(x), physics, (2, 32, 32))
+    assert expected_noise_energy(problem) == pytest.approx(0.01 * 2 * mask.sum().item())
+
+
+class LikeGaussian(GaussianNoise):
+    """Noise whose level need not mean what it does in its base class."""
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        None,
+        ZeroNoise(),
+        GaussianNoise(0.0),
+        GaussianNoise(torch.tensor([0.1, 0.2])),
+        PoissonNoise(0.1, normalize=False),
+        SpeckleNoise(0.0),
+        GammaNoise(),
+        LikeGaussian(0.1),
+    ],
+)
+def test_what_cannot_be_told(noise: Any):
+    physics = Denoising()
+    physics.noise_model = noise
+    assert expected_noise_energy(InverseProblem(picture(), physics, SHAPE)) is None
+
+
+def test_an_operator_without_a_noise_model():
+    physics: Any = torch.nn.Identity()
+    assert expected_noise_energy(InverseProblem(picture(), physics, SHAPE)) is None
