@@ -1,5 +1,6 @@
 """The settings under ``fit`` reach the method, and what a run says of memory is shown."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_bad_budgets_are_refused(tmp_path: Path, value: str):
         execution(tmp_path, f"fit.memory_gb={value}")
 
 
-def test_a_run_says_how_many_images_go_together(tmp_path: Path, capfd):
+def test_a_run_says_how_many_images_go_together(tmp_path: Path, caplog):
     from metadip.data import sample_picture
 
     photos = tmp_path / "photos"
@@ -50,4 +51,5 @@ def test_a_run_says_how_many_images_go_together(tmp_path: Path, capfd):
     ]  # fmt: skip
     metrics = runs.infer(config.compose("infer", settings))
     assert [entry["rollbacks"] for entry in metrics["images"]] == [0, 0]
-    assert "fitting 2 images of 3x16x16 together: about " in capfd.readouterr().err
+    assert "fitting 2 images of 3x16x16 together: about " in caplog.text
+    assert logging.getLogger("metadip").handlers  # it is printed
