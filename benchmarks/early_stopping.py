@@ -5,8 +5,9 @@
 
 Every rule watches the same run of vanilla DIP, with a view of its own, and ends it for itself
 alone; the run goes on until all have stopped. "gap" is the best PSNR of a single step of the run
-(known to the truth alone) minus that of the picture which the rule returns. Each picture, noise and
-level leaves a file in ``--out``; a second call with the same settings skips those that are there.
+(known to the truth alone) minus that of the picture which the rule returns; the run ends with the
+last rule, so a later peak would go unseen. Each picture, noise and level leaves a file in
+``--out``; a second call with the same settings skips those that are there.
 """
 
 from __future__ import annotations
@@ -148,6 +149,8 @@ def measure_all(options: argparse.Namespace) -> dict[tuple[str, str], dict[str, 
         size_px=options.size, flip=False, seed=options.seed,
     )  # fmt: skip
     names = images.names[options.first : options.first + options.count]
+    if not names:
+        raise UserError(f"--first {options.first}: {options.images} has {len(images)} pictures")
     jobs = [(name, noise, level) for name in names for level in options.levels
             for noise in options.noises]  # fmt: skip
     entries: dict[tuple[str, str], dict[str, Any]] = {}
@@ -262,6 +265,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if min(options.size, options.steps, options.count, options.threads or 1) < 1:
         parser.error("--size, --steps, --count and --threads must be at least 1")
+    known = tuple(f"callbacks.{rule}." for rule in options.rules)
+    if unknown := [setting for setting in options.set if not setting.startswith(known)]:
+        parser.error(f"--set {unknown[0]} is no setting of {', '.join(options.rules)}")
     return options
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metadip.methods import DIP
-    from metadip.runs import load
+    from metadip.runs import DIP, load
 
 __version__ = "0.1.0"
 __all__ = ["DIP", "__version__", "load"]
@@ -14,12 +13,8 @@ __all__ = ["DIP", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     """Import what is public where it is used, so that ``import metadip`` stays quick."""
-    if name == "load":
-        from metadip.runs import load
+    if name in ("DIP", "load"):
+        from metadip import runs
 
-        return load
-    if name == "DIP":
-        from metadip.methods import DIP
-
-        return DIP
+        return getattr(runs, name)
     raise AttributeError(f"module 'metadip' has no attribute {name!r}")

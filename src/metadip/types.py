@@ -105,8 +105,9 @@ class FitState:
         output: what the fit will return; the loop writes ``x_hat`` there each step, hooks may
             overwrite it.
         generators: one random stream per image (N of them), on the fit's device.
-        rollbacks: how often each image was taken back after a divergence. Where it is taken back
-            its loss is NaN at this step, and ``x_hat`` is that of the weights it goes back to.
+        rollbacks: how often each image was taken back after a divergence.
+        taken_back: images taken back at this step, and the step whose weights they return to: the
+            loss is NaN, ``x_hat`` and ``output`` are those of that step.
     """
 
     problems: Sequence[InverseProblem]
@@ -124,6 +125,7 @@ class FitState:
     stop_steps: dict[int, int] = field(default_factory=dict)
     stop_reasons: dict[int, str] = field(default_factory=dict)
     rollbacks: dict[int, int] = field(default_factory=dict)
+    taken_back: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start with an unperturbed latent."""

@@ -1,6 +1,6 @@
 """A stand-in for the loop whose reconstructions are written beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,10 +43,12 @@ def run_script(
     z: Tensor | None = None,
     problems: Sequence[InverseProblem] | None = None,
     clean: Tensor | None = None,
+    taken_back: Mapping[int, dict[int, int]] | None = None,
 ) -> FitState:
     """Play a script (N, T, C, H, W) to hooks as ``fit`` would; losses (N, T).
 
-    ``clean``, of the same shape, is what the network makes of the unperturbed latent.
+    ``clean``, of the same shape, is what the network makes of the unperturbed latent;
+    ``taken_back`` says at which steps which images go back to which step.
     """
     n, n_frames = script.shape[:2]
     losses = torch.ones(n, n_frames) if losses is None else losses
@@ -66,9 +68,11 @@ def run_script(
         call("on_step_start")
         state.x_hat = script[state.active, state.step].clone()
         state.loss = losses[state.active, state.step]
+        state.taken_back = (taken_back or {}).get(state.step, {})
         finite = state.loss.isfinite()
-        state.output[state.active[finite]] = state.x_hat[finite]
-        state.stop(~finite, "diverged")
+        back = torch.tensor([i in state.taken_back for i in state.active.tolist()])
+        state.output[state.active[finite | back]] = state.x_hat[finite | back]
+        state.stop(~finite & ~back, "diverged")
         state.record("loss", state.loss)
         call("on_step_end")
         if len(state.stop_steps) == n:

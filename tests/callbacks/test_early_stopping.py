@@ -66,8 +66,11 @@ SPREADS = torch.stack([valley(90, 30), valley(90, 55), valley(90, 20, depth=0.4)
 
 @pytest.mark.parametrize("images", [[0], [2], [0, 1, 2], [2, 0, 1]])
 @pytest.mark.parametrize(("window", "patience", "min_start"), [(2, 5, 0), (7, 12, 0), (8, 20, 40)])
-def test_wmv_follows_its_definition(images: list[int], window: int, patience: int, min_start: int):
-    script = random_script(3, 90, spread=SPREADS)[images]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_wmv_follows_its_definition(
+    images: list[int], window: int, patience: int, min_start: int, dtype: torch.dtype
+):
+    script = random_script(3, 90, spread=SPREADS)[images].to(dtype)
     hook = ESWMV(window, patience, min_start=min_start)
     state = run_script(script, [hook])
     for row in range(len(images)):
@@ -236,3 +239,25 @@ def test_a_stopping_rule_overrides_the_average():
 def test_bad_arguments(make, message: str):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "first"),
+    [(lambda: ESWMV(5, 99, min_start=0), 44), (lambda: ESEMV(0.3, 99, min_start=8), 48)],
+)
+def test_what_a_diverged_fit_showed_is_forgotten(make, first: int):
+    """Frames 30 to 39 have collapsed to one value, as quiet as can be; 40 goes back to 28."""
+    script = random_script(2, 90, spread=valley(90, 60).expand(2, -1))
+    script[1, 30:40] = 0.5
+    script[1, 40] = script[1, 28]
+    losses = torch.ones(2, 90)
+    losses[1, 40] = torch.nan
+    hook = make()
+    state = run_script(script, [hook], losses=losses, taken_back={40: {1: 28}})
+    best = state.curves["chosen_step"][1]
+    assert int(best[39]) in range(30, 40)
+    assert best[40:first].isnan().all()  # the choice of 28 and before was lost to the false one
+    assert set(best[first:].tolist()).isdisjoint(range(29, first))
+    assert int(hook.best_steps[1]) >= first
+    alone = run_script(script[:1], [make()])
+    torch.testing.assert_close(state.output[0], alone.output[0])

@@ -9,6 +9,7 @@ from deepinv.physics import (
     GaussianNoise,
     Inpainting,
     LaplaceNoise,
+    MultiCoilMRI,
     PoissonGaussianNoise,
     PoissonNoise,
     SaltPepperNoise,
@@ -87,6 +88,16 @@ def test_what_cannot_be_told(noise: Any):
     physics = Denoising()
     physics.noise_model = noise
     assert expected_noise_energy(InverseProblem(picture(), physics, SHAPE)) is None
+
+
+def test_other_masks_tell_nothing():
+    """Whether the noise lies off the mask as well is the operator's own affair."""
+    mask = torch.ones(1, 1, 16, 16)
+    mask[..., ::2] = 0
+    physics = MultiCoilMRI(mask=mask, img_size=(2, 16, 16))
+    physics.set_noise_model(GaussianNoise(0.1))
+    y = physics.A(torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0)))
+    assert expected_noise_energy(InverseProblem(y, physics, (2, 16, 16))) is None
 
 
 def test_an_operator_without_a_noise_model():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.types import FitState
@@ -39,15 +38,12 @@ class OutputEMA(FitCallback):
         self._mean, self._count = torch.zeros_like(state.output), 0
 
     def on_step_end(self, state: FitState) -> None:
-        """Average; an image whose loss is not finite keeps the output it had."""
+        """Average; where the loss is not finite, go on from the output, the last good average."""
         self._count += 1
         rows = active_rows(state)
+        weight = 1 - self.decay**self._count if self.bias_correction else 1.0
         usable = torch.isfinite(state.loss)[:, None, None, None]
-        mean = torch.where(
-            usable, torch.lerp(state.x_hat, self._mean[rows], self.decay), self._mean[rows]
-        )
+        mean = torch.lerp(state.x_hat, self._mean[rows], self.decay)
+        mean = torch.where(usable, mean, weight * state.output[rows])
         self._mean[rows] = mean
-        state.output[rows] = torch.where(usable, self._corrected(mean), state.output[rows])
-
-    def _corrected(self, mean: Tensor) -> Tensor:
-        return mean / (1 - self.decay**self._count) if self.bias_correction else mean
+        state.output[rows] = mean / weight

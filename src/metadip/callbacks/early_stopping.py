@@ -70,10 +70,12 @@ class ESWMV(FitCallback):
         self._squares = self._frames.new_zeros(n, self.window, dtype=torch.float64)
         self._total = torch.zeros_like(self._frames[:, 0], dtype=torch.float64)
         self._fresh = torch.zeros_like(self._total)
+        self._restarts: dict[int, int] = {}
 
     def on_step_end(self, state: FitState) -> None:
         """Take the newest reconstruction into the window, and judge."""
-        variance = self._variance(state)
+        self._restarts |= dict.fromkeys(state.taken_back, state.step)
+        variance = hide_restarted(state, self._variance(state), self._restarts, self.window - 1)
         state.record("variance", variance)
         if state.step >= self.min_start:
             self._best.update(state, variance, lambda: state.x_hat)
@@ -96,7 +98,7 @@ class ESWMV(FitCallback):
         """Return v_t (A,), NaN until the window is full."""
         rows, slot = active_rows(state), self._count % self.window
         frame = self._judged(state)
-        new, old = frame.double(), self._frames[rows, slot].double()
+        new, old = frame.double(), self._frames[rows, slot].to(torch.float64, copy=True)
         self._frames[rows, slot] = frame
         self._squares[rows, slot] = _sum_of_squares(new)
         self._total[rows] += new - old
@@ -145,6 +147,7 @@ class ESEMV(FitCallback):
         self._best = BestSoFar(state)
         self.best_steps, self._begun = self._best.steps, False
         self._variance = torch.zeros_like(self._best.scores)
+        self._restarts: dict[int, int] = {}
 
     def on_step_end(self, state: FitState) -> None:
         """Update mean and variance, and judge."""
@@ -153,6 +156,7 @@ class ESEMV(FitCallback):
             self._mean, self._begun = state.x_hat.clone(), True
             state.record("variance", torch.full_like(self._variance, torch.nan))
             return
+        self._restart(state)
         mean = self._mean[rows]
         delta = state.x_hat - mean
         self._mean[rows] = mean.add_(delta, alpha=self.alpha).clamp_(0, 1)
@@ -160,13 +164,32 @@ class ESEMV(FitCallback):
         self._variance[rows] = (1 - self.alpha) * (self._variance[rows] + change)
         state.record("variance", self._variance[rows])
         if state.step >= self.min_start:
-            self._best.update(state, self._variance[rows], lambda: self._mean[rows])
+            variance = hide_restarted(state, self._variance[rows], self._restarts, self.min_start)
+            self._best.update(state, variance, lambda: self._mean[rows])
             self._best.stop_stale(state, patience=self.patience, rule="ES-EMV", score="variance")
+
+    def _restart(self, state: FitState) -> None:
+        """Begin again with the images that are taken back."""
+        self._restarts |= dict.fromkeys(state.taken_back, state.step)
+        for row, image in enumerate(state.active.tolist() if state.taken_back else ()):
+            if image in state.taken_back:
+                self._mean[image], self._variance[image] = state.x_hat[row], 0.0
 
     def on_reconstruction_end(self, state: FitState) -> None:
         """Return the chosen means."""
         self._best.write(state)
         del self._mean, self._variance, self._best
+
+
+def hide_restarted(
+    state: FitState, scores: Tensor, restarts: dict[int, int], n_steps: int
+) -> Tensor:
+    """Return scores (A,), NaN for images that began again fewer than ``n_steps`` steps ago."""
+    if not restarts:
+        return scores
+    ages = [state.step - restarts.get(i, -n_steps) for i in state.active.tolist()]
+    young = torch.tensor(ages, device=scores.device) < n_steps
+    return scores.masked_fill(young, torch.nan)
 
 
 def _draw_pixels(seed: int, n_pixels: int, count: int) -> Tensor:

@@ -36,8 +36,10 @@ class BestSoFar:
     ) -> None:
         """Keep the images ``look()`` (A, C, H, W) whose ``scores`` (A,) are strictly lower.
 
-        NaN never is. ``look`` is called only where there is something to keep.
+        NaN never is. ``look`` is called only where there is something to keep. What was found
+        after the step to which an image is taken back is forgotten.
         """
+        self._forget(state)
         better = scores < self.scores[active_rows(state)] * (1 - min_improvement)
         rows = better.nonzero().flatten()
         if len(rows):
@@ -49,8 +51,14 @@ class BestSoFar:
 
     def record(self, state: FitState) -> None:
         """Record the curve ``chosen_step``: where the best so far lies, NaN where there is none."""
+        self._forget(state)
         steps = self.steps[active_rows(state)]
         state.record("chosen_step", torch.where(steps < 0, torch.nan, steps.double()))
+
+    def _forget(self, state: FitState) -> None:
+        for image, step in state.taken_back.items():
+            if self.steps[image] > step:
+                self.scores[image], self.steps[image] = torch.inf, -1
 
     def stop_stale(self, state: FitState, *, patience: int, rule: str, score: str) -> None:
         """Stop images without a new minimum for ``patience`` steps, and write what they return."""

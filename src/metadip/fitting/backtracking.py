@@ -66,6 +66,7 @@ class Safeguard:
     def __init__(self, rule: Backtracking | None) -> None:
         self.rule = rule
         self._accepted: Snapshot | None = None
+        self._accepted_steps: dict[int, int] = {}  # by image
         self._failures: dict[int, int] = {}  # rollbacks since the last accepted check, by image
         self._returning: Tensor | None = None
 
@@ -75,6 +76,7 @@ class Safeguard:
         Returns:
             Whether there are others; ``put_back`` then gives them their weights.
         """
+        state.taken_back = {}
         bad = ~torch.isfinite(state.loss)
         if self.rule is not None and self._accepted is not None and self._is_check(state):
             bad |= state.loss > self._accepted.loss * 10 ** (self.rule.drop_db / 10)
@@ -95,13 +97,12 @@ class Safeguard:
         """Keep what the images have now, if this step is a check."""
         if self.rule is None or state.step == state.n_steps or not self._is_check(state):
             return
-        loss = state.loss
-        if self._returning is None:
-            self._failures = {}
-        elif self._accepted is not None:
-            back = set(state.active[self._returning].tolist())
-            self._failures = {i: n for i, n in self._failures.items() if i in back}
+        loss, back = state.loss, set(state.taken_back)
+        if self._returning is not None and self._accepted is not None:
             loss = _chosen(self._returning, self._accepted.loss, loss)
+        self._failures = {i: n for i, n in self._failures.items() if i in back}
+        accepted = [i for i in state.active.tolist() if i not in back]
+        self._accepted_steps |= dict.fromkeys(accepted, state.step)
         copies = tuple(p.detach().clone() for p in params)
         output = state.output[state.active].clone()
         self._accepted = Snapshot(copies, opt_state, loss, state.x_hat, output)
@@ -145,6 +146,7 @@ class Safeguard:
         ):
             self._failures[image] = failures + 1
             state.rollbacks[image] = state.rollbacks.get(image, 0) + 1
+            state.taken_back[image] = self._accepted_steps[image]
             return
         what = "the loss is not finite"
         if self.rule is not None and bool(torch.isfinite(loss)):

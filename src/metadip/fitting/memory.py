@@ -97,7 +97,10 @@ def fit_in_chunks(problems: Sequence[InverseProblem], recipe: Recipe, run: Run) 
     size, device = len(problems), problems[0].y.device
     budget = recipe.execution.memory_bytes or available_bytes(device)
     if size > 1 and budget is not None:
-        per_image = bytes_per_image(problems[0], recipe)
+        try:
+            per_image = bytes_per_image(problems[0], recipe)
+        except torch.OutOfMemoryError:  # not even one fits, or just about
+            return run_in_chunks(problems, run, size=1)
         size = chunk_size(len(problems), per_image, budget)
         need, of = f"{size * per_image / GB:.2g}", f"{budget / GB:.2g}"
         announce(len(problems), size, problems[0].image_shape, need, of)
@@ -141,7 +144,7 @@ def run_in_chunks(problems: Sequence[InverseProblem], run: Run, *, size: int) ->
 
 
 def _run_if_it_fits(run: Run, chunk: Sequence[InverseProblem]) -> list[FitResult] | None:
-    """Return the results, None when memory ran out; what the attempt held is free on return."""
+    """Return the results, None when memory ran out; only hooks still hold what they kept."""
     try:
         return run(chunk)
     except torch.OutOfMemoryError:

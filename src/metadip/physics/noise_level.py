@@ -31,13 +31,15 @@ def expected_noise_energy(problem: InverseProblem) -> float | None:
         sigma^2 (Poisson-Gaussian), s^2 mean(z^2) (speckle), p mean(z^2) + q mean((1 - z)^2)
         (impulses, p of the values lost to 0 and q to 1). The means over the unknown z are estimated
         without bias from those over y. M counts the values that an inpainting or MRI mask kept,
-        else all of y. None for other noise, a level that is zero or not one number, and Poisson
-        counts that were not brought to the scale of z. Clipping y makes all but impulses smaller
-        than this.
+        else all of y. None for other operators whose mask has zeros: noise may lie there or not,
+        for other noise, a level that is zero or not one number, and Poisson counts that were not
+        brought to the scale of z. Clipping y makes all but impulses smaller than this.
     """
     kept = torch.ones_like(problem.y, dtype=torch.bool)
     if isinstance(problem.physics, Inpainting | MRI):  # their zeros carry no noise
         kept &= problem.physics.mask != 0
+    elif any(_hides_values(part) for part in problem.physics.modules()):
+        return None
     model = getattr(problem.physics, "noise_model", None)
     error = MEAN_SQUARE_ERRORS.get(type(model))  # a subclass may mean something else
     if error is None:
@@ -46,6 +48,11 @@ def expected_noise_energy(problem: InverseProblem) -> float | None:
     if value.numel() != 1 or not value.item() > 0:
         return None
     return value.item() * int(kept.sum())
+
+
+def _hides_values(part: torch.nn.Module) -> bool:
+    mask = getattr(part, "mask", None)
+    return isinstance(mask, Tensor) and bool((mask == 0).any())
 
 
 def _of_poisson(model: Any, y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metadip.runs.inference import build_method, infer
-from metadip.runs.loading import load
+from metadip.runs.loading import DIP, load
 from metadip.runs.training import train
 
-__all__ = ["build_method", "infer", "load", "train"]
+__all__ = ["DIP", "build_method", "infer", "load", "train"]

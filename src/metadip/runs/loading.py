@@ -1,4 +1,4 @@
-"""Load a prior as a reconstructor, in one call."""
+"""Reconstructors in one call: a meta-learned prior, and the vanilla deep image prior."""
 
 from __future__ import annotations
 
@@ -51,3 +51,43 @@ def load(
         rescale=rescale,
         seed=seed,
     )
+
+
+def DIP(  # noqa: N802, stands where deepinv has classes
+    *overrides: str,
+    prior: str | None = None,
+    callbacks: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+) -> FitReconstructor:
+    """Return the vanilla deep image prior as a deepinv ``Reconstructor``.
+
+    It is what ``infer.py method=dip`` runs: network, latent, loss, Adam's step size, number of
+    steps, jitter and averaging are those of the presets under ``conf/``; each may be replaced.
+
+    Args:
+        overrides: further settings of ``infer.py`` that say how to fit, such as
+            ``"optimizer.lr=0.001"`` or ``"fit.precision=bf16"``.
+        prior: preset of the network, ``"skip_unet_small"`` or another file in ``conf/prior``; None
+            for the 2.2 M weights of the paper.
+        callbacks: preset of the hooks, such as ``"es_emv"`` for early stopping; None for jitter and
+            averaged output.
+        steps: weight updates per image; None for the preset's.
+        seed: image i of a batch draws weights, latent and jitter from ``seed + i``.
+    Raises:
+        UserError: an unknown preset or setting, or a value that is refused.
+    References: Ulyanov et al. (2018), Deep Image Prior, arXiv:1711.10925.
+    Example:
+        >>> import deepinv, torch
+        >>> dip = DIP("prior.network.channels=[8]", "prior.network.skip_channels=[4]", steps=2)
+        >>> dip(torch.rand(1, 1, 16, 20), deepinv.physics.Denoising()).shape
+        torch.Size([1, 1, 16, 20])
+    """
+    from metadip import config
+    from metadip.runs.inference import build_method
+
+    chosen = {"prior": prior, "callbacks": callbacks, "method.steps": steps, "seed": seed}
+    settings = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    cfg = config.compose("infer", ["method=dip", *settings, *overrides])
+    config.check_settings(cfg)
+    return build_method(cfg)

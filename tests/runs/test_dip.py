@@ -44,12 +44,21 @@ def test_presets_and_overrides():
     assert dip.prior.latent.n_wavelengths > 0
 
 
+def test_how_to_fit_can_be_set():
+    settings = ["fit.steps=5", "fit.precision=bf16", "fit.backtracking=false"]
+    dip = metadip.DIP(*SMALL, *settings)
+    assert dip.steps == 5
+    assert (dip.execution.precision, dip.execution.backtracking) == ("bf16", None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "text"),
     [
         ([], {"prior": "skip_unet_smal"}, "did you mean 'skip_unet_small'"),
         (["optimizer.lrr=1"], {}, "unknown setting 'optimizer.lrr'"),
         (["callbacks.ema.decay=2"], {}, "callbacks.ema: decay must be in"),
+        ([], {"steps": -1}, "method.steps=-1 must be a whole number of at least 0"),
+        (["fit.precision=16"], {}, "fit.precision=16 must be one of"),
     ],
 )
 def test_mistakes_are_told(arguments: list[str], options: dict[str, str], text: str):
