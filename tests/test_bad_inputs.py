@@ -118,6 +118,14 @@ BAD = {
         ["task=cs", "task.noise_std=0", "task.operator=gaussian", "task.max_bytes=1000"],
         "max_bytes",
     ),
+    "output among the inputs": (
+        ["input={}/noisy", "out={}/noisy/deep/out"],
+        "noisy/deep/out lies inside input=",
+    ),
+    "output among the measurements": (
+        ["input=null", "measurement={}/noisy", "out={}/noisy"],
+        "noisy: choose another out",
+    ),
     "output below a file": (["out={}/image.png/out"], "image.png/out"),
     "negative steps": (["fit.steps=-1"], "fit.steps=-1"),
     "steps in words": (["fit.steps=abc"], "fit.steps=abc"),

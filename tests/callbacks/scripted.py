@@ -55,8 +55,7 @@ def run_script(
     truths = [None] * n if truths is None else truths
     state = begin(problems or without_physics(truths, script.shape[2:]), n_frames - 1)
     state.z, state.output = state.z if z is None else z, state.output.to(script.dtype)
-    frames = script if clean is None else clean
-    state.network = lambda _: frames[state.active, state.step]
+    state.network = lambda _: (script if clean is None else clean)[state.active, state.step]
 
     def call(method: str) -> None:
         for hook in hooks:
@@ -69,10 +68,10 @@ def run_script(
         state.x_hat = script[state.active, state.step].clone()
         state.loss = losses[state.active, state.step]
         state.taken_back = (taken_back or {}).get(state.step, {})
-        finite = state.loss.isfinite()
         back = torch.tensor([i in state.taken_back for i in state.active.tolist()])
-        state.output[state.active[finite | back]] = state.x_hat[finite | back]
-        state.stop(~finite & ~back, "diverged")
+        good = state.loss.isfinite() | back
+        state.output[state.active[good]] = state.x_hat[good]
+        state.stop(~good, "diverged")
         state.record("loss", state.loss)
         call("on_step_end")
         if len(state.stop_steps) == n:

@@ -86,6 +86,13 @@ def test_truths_are_matched_by_name(tmp_path: Path):
     assert dict(zip(folder.names, levels, strict=True)) == {"a": 1, "d": 5, "b": 3, "c": 4}
 
 
+def test_one_truth_of_a_folder_may_serve_several(tmp_path: Path):
+    for name in ("low/a.png", "high/a.png"):
+        write_image(tmp_path / "y" / name)
+    truth = write_image(tmp_path / "truth" / "a.png")
+    assert folder_of(tmp_path / "y", truth=truth.parent).truths == [truth, truth]
+
+
 def test_one_file_is_matched_with_one_whatever_they_are_called(tmp_path: Path):
     noisy, clean = write_image(tmp_path / "y.png"), write_image(tmp_path / "x.png", value=7)
     assert folder_of(noisy, truth=clean)[0].x is not None

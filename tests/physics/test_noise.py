@@ -174,3 +174,18 @@ def test_bad_levels(noise: str, level: object, text: str):
     with pytest.raises(UserError, match=text) as caught:
         task_of(noise, level)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_the_level_that_a_file_tells_wins(tmp_path: Path):
+    y = torch.rand(3, 5, 6)
+    torch.save({"y": y, "noise_std": 0.05}, tmp_path / "told.pt")
+    torch.save({"y": y}, tmp_path / "silent.pt")
+
+    def model(file: str, noise: str) -> NoiseModel:
+        task = task_of(noise, "medium")
+        found: NoiseModel = load_measurement(tmp_path / file, task).physics.noise_model
+        return found
+
+    assert model("told.pt", "gaussian").sigma.item() == pytest.approx(0.05)
+    assert model("silent.pt", "gaussian").sigma.item() == pytest.approx(0.18)
+    assert model("told.pt", "shot").gain.item() == pytest.approx(1 / 12)

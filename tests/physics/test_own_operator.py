@@ -56,6 +56,32 @@ def optional(gain=2.0, *, unused=None):
 def blur():
     return Blur(filter=torch.ones(1, 1, 3, 3) / 9, padding="circular")
 
+SHARED = Denoising(GaussianNoise(0.3))
+
+def shared():
+    return SHARED
+
+class Strict(Denoising):
+    """Takes batches of images only."""
+
+    def A_adjoint(self, y, **_):
+        assert y.ndim == 4
+        return super().A_adjoint(y)
+
+class Square(Physics):
+    """Tells its size in a way of its own."""
+
+    img_size = 6
+
+    def A(self, x, **_):
+        return x.flatten(1)
+
+class Lenient(Denoising):
+    """Takes anything, and sees no image in what has another dimension."""
+
+    def A_adjoint(self, y, **_):
+        return y if y.ndim == 4 else y.new_zeros(1, 1, 1, 1)
+
 def noisy():
     return Denoising(GaussianNoise(0.3))
 
@@ -129,8 +155,20 @@ def test_the_operator_may_tell_the_shape(tmp_path: Path):
     torch.save({"y": torch.rand(3, 6, 5)}, tmp_path / "scan.pt")
     assert own("blur").load(tmp_path / "scan.pt").image_shape == SHAPE
     torch.save({"y": torch.rand(90, dtype=torch.cfloat)}, tmp_path / "scan.pt")
-    with pytest.raises(UserError, match=r"scan\.pt: image_shape is missing \(C, H, W\), and phys"):
-        own("Broken").load(tmp_path / "scan.pt")
+    for name in ("Broken", "Square"):
+        with pytest.raises(UserError, match=r"scan\.pt: image_shape is missing \(C, H, W\), and p"):
+            own(name).load(tmp_path / "scan.pt")
+
+
+@pytest.mark.parametrize("name", ["Strict", "Lenient"])
+def test_a_batch_of_one_is_shown_to_the_operator_as_it_is(name: str, tmp_path: Path):
+    torch.save({"y": torch.rand(1, *SHAPE)}, tmp_path / "scan.pt")
+    assert own(name).load(tmp_path / "scan.pt").image_shape == SHAPE
+
+
+def test_an_operator_that_is_asked_wrongly_may_raise_anything(tmp_path: Path):
+    torch.save({"y": torch.rand(1, 6, 5)}, tmp_path / "scan.pt")  # one channel, not a batch
+    assert own("Strict").load(tmp_path / "scan.pt").image_shape == (1, 6, 5)
 
 
 def test_an_image_file_is_measured_too(tmp_path: Path):
@@ -145,6 +183,14 @@ def test_the_noise_level(tmp_path: Path):
     assert own("noisy").load(path).physics.noise_model.sigma.item() == pytest.approx(0.3)
     path = scan(tmp_path, torch.rand(SHAPE), noise_std=0.05)
     assert own("noisy").load(path).physics.noise_model.sigma.item() == pytest.approx(0.05)
+
+
+def test_a_shared_operator_keeps_its_own_level(tmp_path: Path):
+    operator = own("shared")
+    levels = [{"noise_std": 0.05}, {}, {"noise_std": 0.2}]
+    problems = [operator.load(scan(tmp_path, torch.rand(SHAPE), **level)) for level in levels]
+    found = [problem.physics.noise_model.sigma.item() for problem in problems]
+    assert found == pytest.approx([0.05, 0.3, 0.2])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deepinv.physics import LinearPhysics
 from PIL import Image
 
 from metadip.report import (
@@ -80,6 +81,30 @@ def test_what_was_measured():
         torch.testing.assert_close(image.flatten()[:10], y[0].abs() / y.abs().max())
         assert not image.flatten()[10:].any()
     assert measurement_picture(problem_of(torch.zeros(1, 9)))[1] is not None
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [
+        None,  # deepinv's own, which needs img_size
+        lambda y: 1 / 0,
+        lambda y: [y],
+        lambda y: y,
+        lambda y: y.reshape(1, 3, 4, 4) * 1j,
+        lambda y: y.reshape(1, 12, 2, 2),
+        lambda y: y.reshape(3, 1, 4, 4),
+        lambda y: y.reshape(1, 3, 4, 4)[..., :0],
+    ],
+)
+def test_an_adjoint_that_gives_no_image_is_done_without(adjoint: Any):
+    physics = LinearPhysics(A=lambda x, **_: x.flatten(1))
+    if adjoint is not None:
+        physics.A_adjoint = adjoint
+    y = torch.rand(1, 48)
+    title, image = measurement_picture(problem_of(y, physics))
+    assert title == "48 measurements (magnitudes)"
+    assert image is not None
+    torch.testing.assert_close(image.flatten()[:48], y[0] / y.max())
 
 
 def test_panels_tell_the_psnr():

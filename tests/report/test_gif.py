@@ -75,6 +75,16 @@ def test_a_stopping_rule_before_it_decides_the_last_frame(tmp_path: Path):
     assert abs(last[: 4 * scale : scale, ::scale] - expected).max() <= 2  # few colours: kept
 
 
+def test_the_last_caption_tells_the_chosen_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    captions: list[str] = []
+    monkeypatch.setattr("metadip.report.gif.save_gif", lambda _, f: captions.append(f[-1][0]))
+    rule = ESWMV(4, 1000, min_start=0)
+    for hooks in ([rule], []):
+        run_script(random_script(1, 40), [*hooks, FitGif(tmp_path, single=True, frames=3)])
+    assert 0 < int(rule.best_steps[0]) < 39
+    assert captions == [f"result of step {int(rule.best_steps[0])}", "result after 39 steps"]
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_in_a_fit(tmp_path: Path, channels: int):
     problems = [noisy(seed, (channels, 9, 250)) for seed in range(2)]

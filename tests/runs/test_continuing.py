@@ -137,6 +137,21 @@ def test_one_image_is_always_done_anew(prior: Path, photos: Path, tmp_path: Path
     assert os.listdir(tmp_path / "out" / "entries") == ["001.json"]
 
 
+def test_one_image_does_not_drop_that_of_an_interrupted_folder(
+    prior: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    infer(f"ckpt={prior}", f"input={photos}", f"out={out}", "fit.steps=1")
+    for name in ("001", "002"):  # as if killed after the first
+        (out / "entries" / f"{name}.json").unlink()
+    before = times(out)
+    alone = [f"ckpt={prior}", f"out={out}", "fit.steps=2"]
+    error = refusal(capsys, *alone, f"input={photos / '001.png'}")
+    assert f"out={out} holds images made with " in error
+    assert times(out) == before
+    infer(*alone, f"input={photos / '000.png'}")  # its own is done anew, as ever
+
+
 def test_an_image_comes_out_alike_alone_and_in_a_folder(prior: Path, photos: Path, tmp_path: Path):
     folder = infer(f"ckpt={prior}", f"input={photos}", f"out={tmp_path / 'a'}")["images"][2]
     alone = infer(f"ckpt={prior}", f"input={photos / '002.png'}", f"out={tmp_path / 'b'}")

@@ -57,7 +57,7 @@ def image_shape_of(y: Measured, physics: Physics) -> ImageShape:
         shape = linear.A_adjoint(y).shape[1:] if shape is None else shape
     except Exception as error:  # a user's operator raises anything
         shape = getattr(linear, "img_size", None)
-        if shape is None:
+        if not isinstance(shape, tuple | list):  # None, or the side of a square
             raise ValueError(
                 f"{type(physics).__name__} does not tell the image's shape: pass image_shape="
             ) from error

@@ -29,8 +29,9 @@ class MeasurementFolder(Dataset[InverseProblem]):
 
     Model:
         A truth belongs to the measurement of the same relative path, of the same but for the
-        suffix, or of the same stem, whichever is found first. A problem's seed comes from the name
-        of its file, so that an image is solved alike alone and in a folder.
+        suffix, or of the same stem, whichever is found first; in a folder of truths, one may serve
+        several measurements. A problem's seed comes from the name of its file, so that an image is
+        solved alike alone and in a folder.
     Args:
         root: a file, or a folder of ``.pt``, ``.npz`` and, where they are measurements, images.
         load: reads one file.
@@ -39,7 +40,7 @@ class MeasurementFolder(Dataset[InverseProblem]):
         truth: image, or ``.pt`` or ``.npz`` with ``x``; or a folder of them; None without.
         seed: the run's.
     Raises:
-        UserError: nothing at ``root`` or ``truth``, or a measurement without its truth.
+        UserError: nothing at ``root``; see ``match_truths``.
     """
 
     def __init__(
@@ -87,10 +88,11 @@ class MeasurementFolder(Dataset[InverseProblem]):
 
 
 def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> list[Path]:
-    """Return the truth of each measurement.
+    """Return the truth of each measurement; one in a folder of truths may serve several.
 
     Raises:
-        UserError: one has no truth or several, or one truth stands for several measurements.
+        UserError: a measurement has no truth or several, or ``truth`` is one file for several
+            measurements.
     """
     truth = Path(truth)
     if truth.is_file():

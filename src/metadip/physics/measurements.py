@@ -38,9 +38,10 @@ def load_measurement(path: str | Path, task: MeasuredTask | TaskMixture) -> Inve
         and ``mask``, (H, W) or (C, H, W), 1 where it was observed and 0 where it was lost. Sensing:
         ``y`` (M,), ``image_shape`` (C, H, W), and either ``A`` (M, C*H*W) or the ``seed`` of one of
         our operators with its name in ``operator`` (that of the task if absent). Optional: ``x``,
-        the ground truth, and ``noise_std`` (else the task's, the middle of its range). M comes from
-        the file, not the task's ratio. A given ``A`` or ``mask`` is scaled, and y and noise_std
-        with it, so that E||A vec(x)||^2 = ||x||^2, because step sizes are learned at that scale.
+        the ground truth, and ``noise_std`` of Gaussian noise (else the task's level, or the middle
+        of its range). M comes from the file, not the task's ratio. A given ``A`` or ``mask`` is
+        scaled, and y and noise_std with it, so that E||A vec(x)||^2 = ||x||^2, because step sizes
+        are learned at that scale.
     Shape:
         The problem's ``y`` is (1, M) for sensing, else (1, C, H, W); float32, on the CPU.
     Args:
@@ -127,7 +128,8 @@ def _load_image(file: MeasurementFile, task: Denoise | Inpaint) -> InverseProble
         physics = masking(file.mask(shape), shape, noise_std=noise_std)
         y = physics.A(y)
     else:
-        physics = Denoising(task.noise_model(noise_std))
+        told = "noise_std" in file.content and task.noise == "gaussian"
+        physics = Denoising(GaussianNoise(noise_std) if told else task.noise_model(noise_std))
     return InverseProblem(y, physics, shape, x=file.truth(shape), name=file.path.stem)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import os
@@ -64,7 +65,7 @@ class OwnOperator:
                 f"{_describe(expected[0])}, got {_describe(y)}",
             )
         if "noise_std" in file.content:
-            physics.set_noise_model(GaussianNoise(file.noise_std(0.0)))
+            physics = _with_noise_std(physics, file.noise_std(0.0))
         return InverseProblem(matching[0], physics, shape, x=file.truth(shape), name=file.path.stem)
 
     def make(self, content: Mapping[str, Any]) -> Physics:
@@ -82,8 +83,8 @@ class OwnOperator:
         return physics
 
     def _shape(self, file: MeasurementFile, physics: Physics) -> ImageShape:
-        """Ask the operator for the shape of the image."""
-        for y in _batches(file.floats("y", complex_too=True)):
+        """Ask the operator for the shape of the image, first with y as it is given."""
+        for y in reversed(_batches(file.floats("y", complex_too=True))):
             try:
                 return file.check_image_shape("y", tuple(self._image_shape_of(y, physics)))
             except ValueError:
@@ -153,8 +154,16 @@ def _takes_content(factory: Callable[..., Any], spec: str) -> bool:
     return bool(needed)
 
 
+def _with_noise_std(physics: Physics, noise_std: float) -> Physics:
+    """Return the operator with a noise level of its own: a factory may give one to many files."""
+    twin = copy.copy(physics)
+    vars(twin)["_modules"] = dict(physics._modules)
+    twin.set_noise_model(GaussianNoise(noise_std))
+    return twin
+
+
 def _batches(y: Tensor) -> list[Tensor]:
-    """Return a measurement as a batch of one: as it is given, and with that dimension added."""
+    """Return a measurement as a batch of one: with that dimension added, and as it is given."""
     return [y[None], y] if y.shape[:1] == (1,) else [y[None]]
 
 

@@ -66,7 +66,7 @@ def measurement_picture(problem: InverseProblem) -> Panel:
     """Return a title and an image (C, H, W) that show what was measured.
 
     An image is shown as it was taken, stretched to [0, 1] where it is none of intensities; other
-    measurements through the adjoint where the operator is linear, stretched too; else as magnitudes
+    measurements through the adjoint where that gives an image, stretched too; else as magnitudes
     arranged in a square, the largest white.
     """
     from metadip.physics import as_taken
@@ -76,17 +76,29 @@ def measurement_picture(problem: InverseProblem) -> Panel:
         like_an_image = y.shape[1:] == problem.image_shape or bool(y.abs().max() <= 2)
         return "measured", y[0] if like_an_image else _stretch(y[0])
     count = f"{y[0].numel()} measurements"
-    adjoint = getattr(problem.physics, "A_adjoint", None)
+    adjoint = _adjoint_image(problem, y)
     if adjoint is not None:
-        with torch.no_grad():
-            x = adjoint(y)
-        if not x.is_complex():
-            return f"{count} (adjoint)", _stretch(x[0])
+        return f"{count} (adjoint)", _stretch(adjoint)
     values = y.abs().flatten().float()
     side = math.ceil(math.sqrt(len(values)))
     padded = values.new_zeros(side * side)
     padded[: len(values)] = values / values.max().clamp(min=1e-12)
     return f"{count} (magnitudes)", padded.reshape(1, side, side)
+
+
+def _adjoint_image(problem: InverseProblem, y: Tensor) -> Tensor | None:
+    """Return A^T y as (C, H, W), or None where the operator gives no real image of 1 to 4 channels.
+
+    Whatever a user's operator raises here, a finished fit is not to be lost for a picture.
+    """
+    try:
+        with torch.no_grad():
+            x = problem.physics.A_adjoint(y)
+    except Exception:
+        return None
+    if not isinstance(x, Tensor) or x.is_complex() or x.ndim != 4 or not x.numel():
+        return None
+    return x[0] if len(x) == 1 and x.shape[1] <= 4 else None
 
 
 def comparison_panels(problem: InverseProblem, x_hat: Tensor) -> list[Panel]:
@@ -154,16 +166,11 @@ def save_curves(
     """
     import matplotlib as mpl
 
-    shown = [
-        (label, log, present)
-        for label, log, names in CURVE_AXES
-        if (present := {k: v for k, v in names.items() if _has_values(curves.get(k))})
-    ]
+    shown = _drawable(curves)
     if not shown:
         raise ValueError(f"nothing to draw in the curves ({', '.join(curves) or 'none given'})")
-    if chosen_step is None and "chosen_step" in curves:
-        known = curves["chosen_step"][curves["chosen_step"].isfinite()]
-        chosen_step = int(known[-1]) if len(known) else None
+    if chosen_step is None:
+        chosen_step = chosen_step_of(curves)
     marks = {"stopped": (stop_step, ":"), "chosen": (chosen_step, "--")}
     with mpl.rc_context(STYLE):
         figure, axes = _figure(len(shown), 1, 1.8, width_inches=5.5, sharex=True)
@@ -179,6 +186,18 @@ def save_curves(
         axes[-1].set_xlabel("step (weight updates)")
         figure.suptitle(title, fontsize=10, parse_math=False)
         _save(path, figure)
+
+
+def has_curves(curves: Mapping[str, Tensor]) -> bool:
+    """Tell whether ``save_curves`` has something to draw."""
+    return bool(_drawable(curves))
+
+
+def chosen_step_of(curves: Mapping[str, Tensor]) -> int | None:
+    """Return the step whose image was returned, by the end of the curve ``chosen_step``."""
+    chosen = curves.get("chosen_step", torch.empty(0))
+    known = chosen[chosen.isfinite()]
+    return int(known[-1]) if len(known) else None
 
 
 def contact_sheet(
@@ -231,6 +250,15 @@ def _stretch(x: Tensor) -> Tensor:
     values = x.float().flatten().sort().values
     low, high = values[round(0.01 * (len(values) - 1))], values[round(0.99 * (len(values) - 1))]
     return ((x - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+
+
+def _drawable(curves: Mapping[str, Tensor]) -> list[tuple[str, bool, dict[str, str]]]:
+    """Return the axes of ``CURVE_AXES`` with those of their curves that have a value."""
+    return [
+        (label, log, present)
+        for label, log, names in CURVE_AXES
+        if (present := {k: v for k, v in names.items() if _has_values(curves.get(k))})
+    ]
 
 
 def _has_values(curve: Tensor | None) -> bool:

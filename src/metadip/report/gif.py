@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from metadip.callbacks import FitCallback
-from metadip.report.figures import to_pixels
+from metadip.report.figures import chosen_step_of, to_pixels
 from metadip.report.files import atomic_path
 from metadip.types import FitState
 
@@ -32,8 +32,8 @@ class FitGif(FitCallback):
     Model:
         A frame is the output at one of at most ``frames`` steps, spread evenly over the logarithm
         of the step, since a fit changes fast at first and slowly later; the last frame is what is
-        returned. The step stands below. Standing last in the list, it shows what the other hooks
-        make of the output. A GIF has 256 colours per frame.
+        returned. The step stands below, at last that which a stopping rule chose. Standing last in
+        the list, it shows what the other hooks make of the output. A GIF has 256 colours per frame.
     Args:
         out: run folder; of several images each has the subfolder of its name.
         single: whether the run has one image, whose picture goes to ``out`` itself.
@@ -65,7 +65,9 @@ class FitGif(FitCallback):
         """Write the pictures."""
         for image, problem in enumerate(state.problems):
             last = state.stop_steps.get(image, state.n_steps)
-            result = (f"result after {last} steps", to_pixels(state.output[image]))
+            chosen = chosen_step_of({name: curve[image] for name, curve in state.curves.items()})
+            told = f"after {last} steps" if chosen in (None, last) else f"of step {chosen}"
+            result = (f"result {told}", to_pixels(state.output[image]))
             folder = self.out if self.single else self.out / problem.name
             save_gif(folder / "fit.gif", [*self._seen[image], result])
         del self._seen

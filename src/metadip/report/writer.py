@@ -10,7 +10,13 @@ from typing import Any
 import lightning.pytorch as pl
 
 from metadip.callbacks.oracle import peak_of_curve
-from metadip.report.figures import comparison_panels, save_comparison, save_curves, save_image
+from metadip.report.figures import (
+    comparison_panels,
+    has_curves,
+    save_comparison,
+    save_curves,
+    save_image,
+)
 from metadip.report.files import write_json
 from metadip.report.metrics import reconstruction_metrics
 from metadip.report.tables import markdown_table
@@ -57,11 +63,17 @@ class ResultWriter(pl.Callback):
             self.write(problem, result)
 
     def write(self, problem: InverseProblem, result: FitResult) -> None:
-        """Write the pictures and the curves of one image, and last its entry."""
+        """Write the pictures and the curves of one image, and last its entry.
+
+        A fit that diverged at once has no curves to draw.
+        """
         folder = self.out if self.single else self.out / problem.name
         save_image(folder / "reconstruction.png", result.x_hat)
         save_comparison(folder / "comparison.png", comparison_panels(problem, result.x_hat))
-        save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)
+        if has_curves(result.curves):
+            save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)
+        else:
+            (folder / "curves.png").unlink(missing_ok=True)  # that of an earlier run
         write_json(folder / "curves.json", result.curves)
         write_json(_entry_file(self.out, problem.name), entry_of(problem, result))
 

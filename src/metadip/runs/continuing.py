@@ -48,7 +48,9 @@ def open_folder(cfg: config.Config, names: Sequence[str]) -> None:
     out, ckpt_sha256 = Path(cfg.out), _fingerprint(cfg)
     finished = finished_images(out)
     of_a_run = (out / "config.yaml").is_file()  # it is written before any image is finished
-    anew = cfg.overwrite or not of_a_run or (len(names) == 1 and len(finished) <= 1)
+    of_a_folder = [name for name in finished if (out / name).is_dir()]  # else pictures lie in out
+    alone = len(names) == 1 and set(of_a_folder) <= set(names)
+    anew = cfg.overwrite or not of_a_run or alone
     if finished and not anew:
         _check_same(cfg, ckpt_sha256)
     prepare_folder(out)

@@ -96,9 +96,16 @@ class ProblemData(pl.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
 
     def setup(self, stage: str) -> None:
-        """Agree on what is left; everybody is here, nobody has begun."""
+        """Agree on what is left; everybody is here, nobody has begun.
+
+        Raises:
+            UserError: in every process, if one found other files than the first.
+        """
         assert self.trainer is not None
-        self.left = self.trainer.strategy.broadcast(self.left)
+        strategy = self.trainer.strategy
+        self.left, names = strategy.broadcast((self.left, self.source.names))
+        if not strategy.reduce_boolean_decision(names == self.source.names):
+            raise UserError("the input folder changed while the run began: start it again")
 
     def predict_dataloader(self) -> DataLoader[InverseProblem]:
         """Give this process its share, in order."""
@@ -149,6 +156,7 @@ def problems_of(cfg: config.Config, method: FitReconstructor) -> ProblemSource:
             "give either input=IMAGE_OR_FOLDER to simulate measurements of, or "
             "measurement=FILE_OR_FOLDER"
         )
+    _check_apart(cfg)
     if cfg.measurement is None:
         return _simulated(cfg, method)
     if cfg.image_size is not None:
@@ -170,6 +178,14 @@ def problems_of(cfg: config.Config, method: FitReconstructor) -> ProblemSource:
         truth=cfg.truth,
         seed=cfg.seed,
     )
+
+
+def _check_apart(cfg: config.Config) -> None:
+    """Refuse a run whose pictures would be among its own inputs the next time."""
+    key = "input" if cfg.measurement is None else "measurement"
+    folder = Path(str(cfg[key])).resolve()
+    if folder.is_dir() and Path(cfg.out).resolve().is_relative_to(folder):
+        raise UserError(f"out={cfg.out} lies inside {key}={cfg[key]}: choose another out")
 
 
 def check_problems(source: ProblemSource) -> None:
