@@ -52,8 +52,8 @@ def run_script(
     """
     n, n_frames = script.shape[:2]
     losses = torch.ones(n, n_frames) if losses is None else losses
-    truths = [None] * n if truths is None else truths
-    state = begin(problems or without_physics(truths, script.shape[2:]), n_frames - 1)
+    unknown = without_physics(truths or [None] * n, script.shape[2:])
+    state = begin(problems or unknown, n_frames - 1)
     state.z, state.output = state.z if z is None else z, state.output.to(script.dtype)
     state.network = lambda _: (script if clean is None else clean)[state.active, state.step]
 
@@ -65,8 +65,7 @@ def run_script(
     for state.step in range(n_frames):
         state.z_input = state.z
         call("on_step_start")
-        state.x_hat = script[state.active, state.step].clone()
-        state.loss = losses[state.active, state.step]
+        state.x_hat, state.loss = (t[state.active, state.step].clone() for t in (script, losses))
         state.taken_back = (taken_back or {}).get(state.step, {})
         back = torch.tensor([i in state.taken_back for i in state.active.tolist()])
         good = state.loss.isfinite() | back
