@@ -238,7 +238,7 @@ def save_figure(path: Path, entries: Mapping[tuple[str, str], Mapping[str, Any]]
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(color="#e4e4e4", linewidth=0.6)
     handles = grid[0][0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(*handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.supxlabel("step (dotted: where the rule stops)", fontsize=8)
     figure.supylabel("PSNR (dB)", fontsize=8)
     with atomic_path(path) as temporary:

@@ -87,7 +87,8 @@ def race(works: Mapping[str, Work], *, steps: int, rounds: int, title: str) -> R
 
 def race_of(prior: str, size_px: int, options: argparse.Namespace) -> Race:
     """Time all loops of one network at one size."""
-    problem, steps = make_problem(size_px), options.steps
+    problem = make_problem(size_px)
+    steps = options.steps if prior == "small" else max(1, options.steps // 4)
     fits = {name: dip_of(prior, steps, *extra) for name, extra in FITS.items()}
     fits["bf16"] = dip_of(prior, steps, "callbacks=none", "fit.precision=bf16")
     works = {name: fit_work(method, problem) for name, method in fits.items()}
@@ -188,8 +189,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, nargs="+", default=[64, 128], help="sides, px")
-    parser.add_argument("--steps", type=int, default=20, help="steps per run")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each, in turn")
+    parser.add_argument("--steps", type=int, default=50,
+                        help="steps per run; a quarter of them with the big network")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
     parser.add_argument("--small-only", action="store_true", help="leave the big network out")
     parser.add_argument("--quality-count", type=int, default=4, help="pictures for bf16's cost")

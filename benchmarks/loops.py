@@ -27,8 +27,8 @@ def dip_of(prior: str, steps: int, *settings: str) -> FitReconstructor:
 
 
 def metadip_of(prior: str, steps: int) -> FitReconstructor:
-    """Build MetaDIP with an untrained network, whose steps cost the same."""
-    cfg = config.compose("train", [f"prior={PRIORS[prior]}"])
+    """Build MetaDIP with an untrained network, whose momentum steps cost the same, all along."""
+    cfg = config.compose("train", [f"prior={PRIORS[prior]}", "optimizer.beyond=hold"])
     learned = config.build(cfg.prior)
     learned.learned = True
     rule = config.build(cfg.optimizer, network=learned.network).requires_grad_(False)
