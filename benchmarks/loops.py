@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def bare_work(
     layout: torch.memory_format,
 ) -> Work:
     """Step a copy of the network with PyTorch alone."""
-    z = method.prior.start(problem.image_shape, seed=0)[1].contiguous(memory_format=layout)
+    z = method.prior.start(replace(problem, seed=0))[1].contiguous(memory_format=layout)
 
     def work() -> None:
         network = copy.deepcopy(method.prior.network).to(memory_format=layout)
@@ -82,7 +83,7 @@ class JitteredNetwork(nn.Module):
 
     def __init__(self, method: FitReconstructor, problem: InverseProblem) -> None:
         super().__init__()
-        weights, self.z = method.prior.start(problem.image_shape, seed=problem.seed)
+        weights, self.z = method.prior.start(problem)
         self.network = copy.deepcopy(method.prior.network)
         self.network.load_state_dict(weights, strict=False)
         self.std = config.compose("infer", ["method=dip"]).callbacks.jitter.std

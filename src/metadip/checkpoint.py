@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from metadip.fitting import DataObjective, MomentumSGD
-from metadip.priors import Latent, Prior, network_from_description
+from metadip.priors import Prior, input_from_description, network_from_description
 from metadip.types import UserError
 
 FORMAT = "metadip-prior-1"
@@ -103,7 +103,7 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
     try:
         prior = Prior(
             network_from_description(description["network"]),
-            Latent(**description["latent"]),
+            input_from_description(description["latent"]),
             learned=True,
         )
         arguments = {

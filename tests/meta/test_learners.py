@@ -232,7 +232,7 @@ def test_inner_loop_grows_and_second_derivatives_come_in():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"inner_steps": 0}, "inner_steps must be at least 1, got 0"),
+        ({"inner_steps": -1}, "inner_steps must be at least 0, got -1"),
         ({"multi_step_weight": 1.5}, r"multi_step_weight must be in \[0, 1\], got 1.5"),
         ({"multi_step_from": 4}, r"multi_step_from must be in \[0, .*3\], got 4"),
         ({"multi_step_from": -1}, r"multi_step_from must be .*, got -1"),

@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from deepinv.physics import Denoising
 
 from metadip.priors import Latent, Prior, SkipUNet
+from metadip.types import InverseProblem
+
+
+def problem(shape: tuple[int, int, int], *, seed: int) -> InverseProblem:
+    return InverseProblem(torch.zeros(1, *shape), Denoising(), shape, seed=seed)
 
 
 def prior(*, learned: bool, **latent: Any) -> Prior:
@@ -17,8 +23,8 @@ def prior(*, learned: bool, **latent: Any) -> Prior:
 
 def test_a_learned_prior_starts_from_copies_of_what_is_stored():
     learned = prior(learned=True)
-    weights, z = learned.start((3, 12, 10), seed=1)
-    other_weights, other_z = learned.start((3, 12, 10), seed=2)
+    weights, z = learned.start(problem((3, 12, 10), seed=1))
+    other_weights, other_z = learned.start(problem((3, 12, 10), seed=2))
     assert torch.equal(z, learned.latent(12, 10))
     assert torch.equal(z, other_z)
     for name, stored in learned.network.named_parameters():
@@ -31,9 +37,9 @@ def test_a_learned_prior_starts_from_copies_of_what_is_stored():
 def test_an_untrained_prior_draws_weights_and_latent_from_the_seed():
     untrained = prior(learned=False)
     noise, state = untrained.latent.noise.clone(), torch.get_rng_state()
-    weights, z = untrained.start((3, 12, 10), seed=1)
-    again, z_again = untrained.start((3, 12, 10), seed=1)
-    other, z_other = untrained.start((3, 12, 10), seed=2)
+    weights, z = untrained.start(problem((3, 12, 10), seed=1))
+    again, z_again = untrained.start(problem((3, 12, 10), seed=1))
+    other, z_other = untrained.start(problem((3, 12, 10), seed=2))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(untrained.latent.noise, noise)
     assert torch.equal(z, z_again)
@@ -45,7 +51,7 @@ def test_an_untrained_prior_draws_weights_and_latent_from_the_seed():
 
 
 def test_untrained_noise_covers_the_image_without_repeating():
-    _, z = prior(learned=False).start((3, 16, 8), seed=1)
+    _, z = prior(learned=False).start(problem((3, 16, 8), seed=1))
     assert not torch.equal(z[..., :8, :], z[..., 8:, :])
 
 
@@ -53,7 +59,7 @@ def test_the_wrong_number_of_channels_is_refused():
     with pytest.raises(ValueError, match="the network takes 4 channels, the latent gives 8"):
         prior(learned=True, n_wavelengths=1)
     with pytest.raises(ValueError, match="makes images of 3 channels, asked for 1"):
-        prior(learned=True).start((1, 8, 8), seed=0)
+        prior(learned=True).start(problem((1, 8, 8), seed=0))
 
 
 def rows_of(prior: Prior) -> torch.Tensor:
@@ -84,7 +90,10 @@ def test_other_numbers_of_channels_adapt_the_last_layer_alone(
     torch.testing.assert_close(
         rows_of(adapted), torch.tensor(mixture, dtype=torch.float64) @ rows_of(colour)
     )
-    old, new = colour.start((3, 9, 8), seed=0), adapted.start((channels, 9, 8), seed=0)
+    old, new = (
+        colour.start(problem((3, 9, 8), seed=0)),
+        adapted.start(problem((channels, 9, 8), seed=0)),
+    )
     assert list(old[0]) == list(new[0])
     assert torch.equal(old[1], new[1])
     for name, weight in old[0].items():
@@ -105,8 +114,8 @@ def test_an_untrained_prior_of_other_channels_is_drawn_as_one_of_that_width():
         SkipUNet(4, out_channels=1, channels=[6], skip_channels=[2]),
         Latent(4, size_px=8, n_wavelengths=0),
     )
-    ours, z = prior(learned=False).with_channels(1).start((1, 8, 8), seed=4)
-    theirs, expected_z = grey.start((1, 8, 8), seed=4)
+    ours, z = prior(learned=False).with_channels(1).start(problem((1, 8, 8), seed=4))
+    theirs, expected_z = grey.start(problem((1, 8, 8), seed=4))
     assert torch.equal(z, expected_z)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 

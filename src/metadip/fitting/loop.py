@@ -124,7 +124,7 @@ class _Fit:
         self.problems, self.hooks = list(problems), hooks
         self.objective, self.optimizer = recipe.objective, recipe.optimizer
         self.device, prior = problems[0].y.device, recipe.prior
-        starts = [prior.start(problem.image_shape, seed=problem.seed) for problem in problems]
+        starts = [prior.start(problem) for problem in problems]
         autocast = recipe.execution.autocast
         self.weights = weights_of(prior.network, [start for start, _ in starts], autocast=autocast)
         self.opt_state: State = self.optimizer.init(tuple(p.detach() for p in self.weights.params))

@@ -45,7 +45,7 @@ def bytes_per_image(problem: InverseProblem, recipe: Recipe) -> int:
         measured, and the gradient; or the gradient, new weights and state. Hooks come on top.
     """
     prior, optimizer, execution = recipe.prior, recipe.optimizer, recipe.execution
-    weights, z = prior.start(problem.image_shape, seed=problem.seed)
+    weights, z = prior.start(problem)
     bound = weights_of(prior.network, [weights], autocast=execution.autocast)
     params = tuple(p.detach() for p in bound.params)
     last = max(recipe.steps - 1, 0)

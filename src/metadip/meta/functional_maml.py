@@ -91,9 +91,9 @@ class FunctionalMAML:
         meta = (*prior.network.parameters(), *optimizer.parameters())
         losses = []
         for group in [list(problems)] if together else [[problem] for problem in problems]:
-            _, height, width = group[0].image_shape
             loop = _InnerLoop(self.options, plan, prior, optimizer, objective, group)
-            losses.append(_Unrolled.apply(loop, prior.latent(height, width), *meta))
+            z = torch.cat([prior.latent.of(problem) for problem in group])
+            losses.append(_Unrolled.apply(loop, z, *meta))
         return plan.combine(torch.cat(losses))
 
 
@@ -136,7 +136,7 @@ class _InnerLoop:
     ) -> None:
         self.plan, self.optimizer, self.objective = plan, optimizer, objective
         self.problems, self.rule = problems, tuple(optimizer.parameters())
-        self.keep_every = options.keep_every if options.keep_every > 1 else plan.steps
+        self.keep_every = options.keep_every if options.keep_every > 1 else max(plan.steps, 1)
         self.keep_graphs, self.reptile = options.keep_graphs, options.reptile
         self.device = problems[0].y.device.type
         mixed = torch.is_autocast_enabled(self.device)
@@ -157,7 +157,7 @@ class _InnerLoop:
 
     def run(self, z: Tensor) -> Tensor:
         """Take all steps; return the outer losses (B, K + 1)."""
-        self.z = z.detach().expand(len(self.problems), -1, -1, -1).requires_grad_(z.requires_grad)
+        self.z = z.detach().requires_grad_(z.requires_grad)
         errors, state = [], self.optimizer.init(self.start)
         for begin in range(0, self.plan.steps, self.keep_every):
             self.kept.append((self.params, state))
@@ -238,7 +238,7 @@ class _InnerLoop:
             totals = tuple(torch._foreach_add(totals, found[2 * n_params :]))
         *rule, z = totals
         return (
-            z.sum(dim=0, keepdim=True),
+            z,
             *self._over_tasks(towards, torch.ones_like(errors)),
             *rule,
         )

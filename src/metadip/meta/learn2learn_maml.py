@@ -105,8 +105,7 @@ def _step_errors(
     problem: InverseProblem,
 ) -> Tensor:
     """Return the outer losses (K + 1,) of one task."""
-    _, height, width = problem.image_shape
-    z = prior.latent(height, width)
+    z = prior.latent.of(problem)
     clone = MomentumMAML(prior.network, optimizer=optimizer, first_order=False).clone()
     errors = []
     for k in range(plan.steps):

@@ -108,7 +108,8 @@ class InnerLoopSchedule:
         Multi-step loss: w_K gains 1 - multi_step_weight; the rest is spread evenly over the steps
         multi_step_from to K.
     Args:
-        inner_steps: K, at least 1; 20 in MetaDIP.
+        inner_steps: K; 20 in MetaDIP. 0 adapts nothing: a network whose input is the measurement
+            then learns to denoise, the ordinary supervised way.
         multi_step_weight: share of the multi-step loss, in [0, 1]; 0 looks at the last step alone.
         multi_step_from: first step that the multi-step loss sees, in [0, K].
         log_error: take the logarithm of each square error, which is the negative PSNR but for a
@@ -133,8 +134,8 @@ class InnerLoopSchedule:
         curriculum: Curriculum,
         log_error: bool = False,
     ) -> None:
-        if inner_steps < 1:
-            raise ValueError(f"inner_steps must be at least 1, got {inner_steps}")
+        if inner_steps < 0:
+            raise ValueError(f"inner_steps must be at least 0, got {inner_steps}")
         if not 0 <= multi_step_weight <= 1:
             raise ValueError(f"multi_step_weight must be in [0, 1], got {multi_step_weight}")
         if not 0 <= multi_step_from <= inner_steps:

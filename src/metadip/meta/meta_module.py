@@ -109,7 +109,8 @@ class MetaModule(pl.LightningModule):
             raise ValueError(f"val_steps must increase from 0 or more, got {list(val_steps)}")
         self.prior, self.inner_optimizer, self.objective = prior, optimizer, objective
         self.learner, self.outer, self.val_steps = learner, outer, tuple(val_steps)
-        prior.latent.noise.requires_grad_(outer.latent_lr > 0)
+        for parameter in prior.latent.parameters():
+            parameter.requires_grad_(outer.latent_lr > 0)
         self.val_psnr = torch.nn.ModuleList(MeanMetric() for _ in self.val_steps)
         self.val_picture: tuple[InverseProblem, FitResult] | None = None
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.int64))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metadip.types import InverseProblem
+
 
 class Latent(nn.Module):
     """Make the network input for any image size: uniform noise with Fourier features appended.
@@ -87,6 +89,11 @@ class Latent(nn.Module):
             torch.rand((1, self.noise.shape[1], size, size), generator=generator) * self.noise_scale
         )
         self.noise.data = noise.to(self.noise)
+
+    def of(self, problem: InverseProblem) -> Tensor:
+        """Return z (1, Cz, H, W) for the image of a problem."""
+        z: Tensor = self(*problem.image_shape[1:])
+        return z
 
     def forward(self, height: int, width: int) -> Tensor:
         """Return z for an image of ``height`` x ``width`` pixels."""

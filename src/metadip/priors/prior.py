@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metadip.priors.latent import Latent
+from metadip.priors.inputs import BackProjection, NetworkInput
+from metadip.types import InverseProblem
 
 MAX_CHANNELS = 4
 
@@ -22,27 +23,31 @@ class Prior(nn.Module):
     Args:
         network: f_theta, with ``in_channels``, ``out_channels`` and ``description``; its children
             draw their weights in ``reset_parameters``.
-        latent: makes z.
+        latent: makes z: ``Latent``, ``Coordinates`` or ``BackProjection``.
         learned: whether the stored weights are a meta-learned start.
     Raises:
         ValueError: the latent has another number of channels than the network takes.
     Example:
-        >>> from metadip.priors import SkipUNet
+        >>> import torch
+        >>> from deepinv.physics import Denoising
+        >>> from metadip.priors import Latent, SkipUNet
         >>> latent = Latent(4, size_px=8, n_wavelengths=0)
         >>> network = SkipUNet(4, out_channels=1, channels=[8], skip_channels=[4])
-        >>> weights, z = Prior(network, latent).start((1, 16, 16), seed=3)
+        >>> problem = InverseProblem(torch.rand(1, 1, 16, 16), Denoising(), (1, 16, 16), seed=3)
+        >>> weights, z = Prior(network, latent).start(problem)
         >>> z.shape
         torch.Size([1, 4, 16, 16])
     """
 
-    def __init__(self, network: nn.Module, latent: Latent, *, learned: bool = False) -> None:
+    def __init__(self, network: nn.Module, latent: NetworkInput, *, learned: bool = False) -> None:
         super().__init__()
         if network.in_channels != latent.channels:
             raise ValueError(
                 f"the network takes {network.in_channels} channels, "
                 f"the latent gives {latent.channels}"
             )
-        self.network, self.latent, self.learned = network, latent, learned
+        self.latent: Any = latent  # also a module; one of several kinds
+        self.network, self.learned = network, learned
 
     @property
     def image_channels(self) -> int:
@@ -59,10 +64,15 @@ class Prior(nn.Module):
             fit. An untrained network merely gets another width. On faces the mean was as good as
             any row or luminance for grey images, the two rows farthest apart best for two channels.
         Raises:
-            ValueError: ``channels`` outside 1 to 4, and not those of the prior already.
+            ValueError: ``channels`` outside 1 to 4, and not those of the prior already; or a
+                network whose input are images.
         """
         if channels == self.image_channels:
             return self
+        if isinstance(self.latent, BackProjection):
+            raise ValueError(
+                f"the prior takes images of {self.latent.channels} channels, asked for {channels}"
+            )
         if not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"images have 1 to {MAX_CHANNELS} channels, asked for {channels}")
         description: dict[str, Any] = dict(self.network.description)  # type: ignore[arg-type]
@@ -79,26 +89,25 @@ class Prior(nn.Module):
         network.requires_grad_(next(self.network.parameters()).requires_grad)
         return Prior(network, self.latent, learned=self.learned)
 
-    def start(
-        self, image_shape: tuple[int, int, int], *, seed: int
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return theta by name and z (1, Cz, H, W) for one image.
+    def start(self, problem: InverseProblem) -> tuple[dict[str, Tensor], Tensor]:
+        """Return theta by name and z (1, Cz, H, W) for the image of a problem.
 
         Raises:
-            ValueError: ``image_shape`` has another number of channels than the network makes; see
+            ValueError: the image has another number of channels than the network makes; see
                 ``with_channels``.
         """
-        channels, height, width = image_shape
+        channels, height, width = problem.image_shape
         if channels != self.image_channels:
             raise ValueError(
                 f"the prior makes images of {self.image_channels} channels, asked for {channels}"
             )
         if self.learned:
             weights = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-            return weights, self.latent(height, width).detach()
-        network, latent = draw_weights(self.network, seed=seed), copy.deepcopy(self.latent)
-        latent.redraw(seed, max(height, width))
-        return {name: p.detach() for name, p in network.named_parameters()}, latent(height, width)
+            return weights, self.latent.of(problem).detach()
+        network = draw_weights(self.network, seed=problem.seed)
+        latent = copy.deepcopy(self.latent)
+        latent.redraw(problem.seed, max(height, width))
+        return {name: p.detach() for name, p in network.named_parameters()}, latent.of(problem)
 
 
 def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:

@@ -75,6 +75,8 @@ class SkipUNet(nn.Module):
         holds the next scale and is upsampled; both are joined, normalised, and pass a 3x3 and a 1x1
         convolution. Every convolution has a bias and is followed by BatchNorm on the image at hand
         and LeakyReLU(0.2); last a 1x1 convolution and a sigmoid. Nothing depends on ``eval()``.
+        With ``residual`` the input is an image, to which the last convolution adds its output, and
+        there is no sigmoid: BatchNorm on one image would lose its brightness.
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H, W) for any H and W: the input is extended by
         its border to a multiple of 2^scales, at least twice that, and the output is cropped.
@@ -87,9 +89,10 @@ class SkipUNet(nn.Module):
         skip_channels: width of each skip branch, 0 for none; as many as ``channels``.
         upsampling: "bilinear" (corners not aligned) or "nearest".
         padding: "reflect" or "zeros".
+        residual: whether the network corrects its input, an image of as many channels.
     Raises:
         ValueError: no scale, widths below 1, another number of skips than of scales, unknown
-            upsampling or padding.
+            upsampling or padding, or ``residual`` with other channels than the input has.
     References:
         Ulyanov, Vedaldi, Lempitsky (2018), Deep Image Prior, arXiv:1711.10925; wiring as in the
         authors' code. 2,217,831 weights at in 32, out 3, five scales of 128, skips of 4, as there.
@@ -108,8 +111,13 @@ class SkipUNet(nn.Module):
         skip_channels: Sequence[int],
         upsampling: Upsampling = "bilinear",
         padding: Padding = "reflect",
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        if residual and in_channels != out_channels:
+            raise ValueError(
+                f"residual adds an image to an image, got {in_channels} and {out_channels} channels"
+            )
         if not channels or min(channels) < 1 or min(in_channels, out_channels) < 1:
             raise ValueError(
                 f"channels must be at least 1, got {in_channels}, {list(channels)}, {out_channels}"
@@ -133,20 +141,22 @@ class SkipUNet(nn.Module):
             "skip_channels": list(skip_channels),
             "upsampling": upsampling,
             "padding": padding,
+            "residual": residual,
         }
         self.scales = _Scale(
             in_channels, channels, skip_channels, upsampling=upsampling, padding=padding
         )
         self.head = nn.Conv2d(channels[0], out_channels, 1)
-        self._multiple = 2 ** len(channels)
+        self.residual, self._multiple = residual, 2 ** len(channels)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the image of latent ``z``, values in (0, 1)."""
+        """Return the image of latent ``z``, values in (0, 1) unless ``residual``."""
         height, width = z.shape[-2:]
         pad_h, pad_w = (_extension(size, self._multiple) for size in (height, width))
         if pad_h or pad_w:
             z = F.pad(z, (0, pad_w, 0, pad_h), mode="replicate")
-        return torch.sigmoid(self.head(self.scales(z)))[..., :height, :width]
+        out = self.head(self.scales(z))
+        return (z + out if self.residual else torch.sigmoid(out))[..., :height, :width]
 
 
 def _extension(size: int, multiple: int) -> int:

@@ -1,0 +1,91 @@
+"""What enters a network in place of noise: pixel positions, or the back-projected measurement."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from metadip.types import InverseProblem
+
+
+class NetworkInput(Protocol):
+    """Makes z; ``Latent`` is the usual one."""
+
+    channels: int
+    description: dict[str, Any]
+
+    def redraw(self, seed: int, size_px: int | None = None) -> None:
+        """Draw anew what is random."""
+        ...
+
+    def of(self, problem: InverseProblem) -> Tensor:
+        """Return z (1, Cz, H, W) for the image of a problem."""
+        ...
+
+
+class Coordinates(nn.Module):
+    """Give every pixel its position, the input of a coordinate network such as ``Siren``.
+
+    Model:
+        Row and column of the pixel's centre, from -1 to 1 along the longer side of the image.
+    Shape:
+        ``of`` -> (1, 2, H, W).
+    """
+
+    channels = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.description: dict[str, Any] = {"type": "coordinates"}
+
+    def redraw(self, seed: int, size_px: int | None = None) -> None:
+        """Nothing here is random."""
+
+    def of(self, problem: InverseProblem) -> Tensor:
+        """See ``NetworkInput.of``."""
+        _, height, width = problem.image_shape
+        longer = max(height, width)
+        rows, columns = (
+            (2 * torch.arange(n, dtype=torch.float64) + 1 - n) / longer for n in (height, width)
+        )
+        grid = torch.meshgrid(rows, columns, indexing="ij")
+        double = problem.y.dtype in (torch.float64, torch.complex128)
+        return torch.stack(grid)[None].to(
+            problem.y.device, torch.float64 if double else torch.float32
+        )
+
+
+class BackProjection(nn.Module):
+    """Give the network A^T y, which is y itself in denoising: the input of a supervised denoiser.
+
+    Shape:
+        ``of`` -> (1, channels, H, W).
+    Args:
+        channels: of the images.
+    Raises:
+        ValueError: when used, a problem whose operator has no adjoint.
+    References:
+        Barbano et al. (2021), An Educated Warm Start for Deep Image Prior-based Micro CT
+        Reconstruction, arXiv:2111.11926 (a network trained on such inputs, then fitted).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.description: dict[str, Any] = {"type": "back_projection", "channels": channels}
+
+    def redraw(self, seed: int, size_px: int | None = None) -> None:
+        """Nothing here is random."""
+
+    def of(self, problem: InverseProblem) -> Tensor:
+        """See ``NetworkInput.of``."""
+        if not hasattr(problem.physics, "A_adjoint"):
+            raise ValueError(
+                f"{type(problem.physics).__name__} has no adjoint, which this prior's input needs: "
+                "it serves linear tasks such as denoise and cs"
+            )
+        with torch.no_grad():
+            z: Tensor = problem.scale**2 * problem.physics.A_adjoint(problem.y)
+        return z
