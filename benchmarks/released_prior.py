@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import statistics
 import sys
 import time
@@ -29,7 +28,7 @@ from metadip import config
 from metadip.callbacks import OraclePSNR
 from metadip.data import CelebA, ImageSource, NaturalPatches, SampleKey, seed_of
 from metadip.demo import build_method, vanilla_dip
-from metadip.report import markdown_table, prepare_folder, psnr_db, write_json
+from metadip.report import machine, markdown_table, prepare_folder, psnr_db, write_json
 from metadip.types import InverseProblem, UserError
 
 METHODS = ("metadip", "dip", "bm3d")
@@ -188,19 +187,6 @@ def table_of(summaries: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append({"task": task, "what": key, "value": cell, "n": value["n"]})
     titles = {"task": "task", "what": "what", "value": "mean ± std (steps: median)", "n": "images"}
     return markdown_table(rows, titles, {})
-
-
-def machine() -> dict[str, Any]:
-    """Say what the numbers were made on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": len(models) or None,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

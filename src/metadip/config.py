@@ -31,15 +31,12 @@ WHOLE_NUMBERS = {
     "image_size": (1, True),
     "threads": (1, True),
     "checkpoint_minutes": (0, False),
+    "count": (1, False),
     "fit.steps": (0, True),
     "fit.batch_size": (1, False),
 }
 SWITCHES = {  # and whether null may stand instead
-    "overwrite": False,
-    "gif": False,
-    "progress": False,
-    "debug": False,
-    "fit.backtracking": False,
+    **dict.fromkeys(("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking"), False),
     "fit.stacked": True,
 }
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}

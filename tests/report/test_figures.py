@@ -148,7 +148,9 @@ def test_curves(tmp_path: Path):
 
 def test_the_chosen_step_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: list[Any] = []
-    monkeypatch.setattr("metadip.report.figures._save", lambda path, figure: drawn.append(figure))
+    monkeypatch.setattr(
+        "metadip.report.figures.save_figure", lambda path, figure: drawn.append(figure)
+    )
     save_curves(tmp_path / "a.png", CURVES, stop_step=29)
     axes = drawn[0].axes
     assert [ax.get_legend_handles_labels()[1] for ax in axes] == [
@@ -167,7 +169,9 @@ def test_what_a_rule_saw_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, label: str
 ):
     drawn: list[Any] = []
-    monkeypatch.setattr("metadip.report.figures._save", lambda path, figure: drawn.append(figure))
+    monkeypatch.setattr(
+        "metadip.report.figures.save_figure", lambda path, figure: drawn.append(figure)
+    )
     curves = {
         "loss": CURVES["loss"],
         name: CURVES["variance"],

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torchvision
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from metadip.report import nmse, psnr_db, reconstruction_metrics, ssim
+from metadip.report import lpips, nmse, psnr_db, reconstruction_metrics, ssim
+from metadip.report.metrics import _lpips_metric
 
 
 def pair(batch: int = 4, channels: int = 3, h: int = 20, w: int = 31) -> list[torch.Tensor]:
@@ -75,3 +79,31 @@ def test_reconstruction_metrics():
 def test_reconstruction_metrics_want_one_image_each(shapes: tuple[tuple[int, ...], ...]):
     with pytest.raises(ValueError, match=r"expected two images \(1, C, H, W\), got \(\d, 3, 8, 8"):
         reconstruction_metrics(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+
+
+def test_lpips_downloads_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert lpips(*pair(1, 3, 64, 64)) is None
+
+
+def test_lpips_by_torchmetrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Weights of AlexNet as they are drawn: a distance too, though not that of the paper."""
+    weights = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
+    file = tmp_path / "checkpoints" / Path(weights.url).name
+    file.parent.mkdir()
+    file.touch()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    drawn = torchvision.models.alexnet().state_dict()
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: drawn)
+    _lpips_metric.cache_clear()
+    x_hat, x = pair(1, 3, 64, 64)
+    distance = lpips(x_hat, x)
+    assert distance is not None
+    assert distance > 0
+    assert lpips(x, x) == 0
+    assert lpips(x_hat, x) == pytest.approx(distance)  # nothing is kept of earlier pairs
+    assert lpips(*pair(1, 1, 64, 64)) is not None
+    assert lpips(*pair(1, 3, 31, 31)) is not None
+    assert lpips(*pair(1, 3, 30, 64)) is None
+    assert lpips(*pair(1, 2, 64, 64)) is None
+    _lpips_metric.cache_clear()

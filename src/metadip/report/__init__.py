@@ -1,5 +1,6 @@
 """What a run leaves behind: metrics, pictures, tables, files that are whole or not there."""
 
+from metadip.report.benchmark import Table, read_cells, write_benchmark
 from metadip.report.figures import (
     comparison_panels,
     contact_sheet,
@@ -17,11 +18,12 @@ from metadip.report.files import (
 )
 from metadip.report.gif import FitGif
 from metadip.report.loggers import wandb_logger
-from metadip.report.metrics import nmse, psnr_db, reconstruction_metrics, ssim
-from metadip.report.provenance import git_commit, save_provenance
+from metadip.report.metrics import lpips, nmse, psnr_db, reconstruction_metrics, ssim
+from metadip.report.provenance import git_commit, machine, save_provenance
 from metadip.report.tables import markdown_table, write_csv
 from metadip.report.writer import (
     ResultWriter,
+    entry_of,
     finished_images,
     forget_results,
     mean_entry,
@@ -33,13 +35,17 @@ from metadip.report.writer import (
 __all__ = [
     "FitGif",
     "ResultWriter",
+    "Table",
     "atomic_path",
     "comparison_panels",
     "contact_sheet",
+    "entry_of",
     "finished_images",
     "forget_results",
     "git_commit",
     "keep_earlier",
+    "lpips",
+    "machine",
     "markdown_table",
     "mean_entry",
     "measurement_picture",
@@ -48,6 +54,7 @@ __all__ = [
     "nmse",
     "prepare_folder",
     "psnr_db",
+    "read_cells",
     "reconstruction_metrics",
     "remove_leftovers",
     "results_table",
@@ -57,6 +64,7 @@ __all__ = [
     "save_provenance",
     "ssim",
     "wandb_logger",
+    "write_benchmark",
     "write_csv",
     "write_json",
 ]

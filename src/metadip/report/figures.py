@@ -129,7 +129,7 @@ def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "
     """
     if not panels:
         raise ValueError("no panels to compare")
-    figure, axes = _figure(1, len(panels), PANEL_INCHES + (0.55 if title else 0.35))
+    figure, axes = new_figure(1, len(panels), PANEL_INCHES + (0.55 if title else 0.35))
     for ax, (name, image) in zip(axes, panels, strict=True):
         ax.set_title(name, fontsize=9, parse_math=False)
         ax.set_axis_off()
@@ -138,7 +138,7 @@ def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def save_curves(
@@ -173,7 +173,7 @@ def save_curves(
         chosen_step = chosen_step_of(curves)
     marks = {"stopped": (stop_step, ":"), "chosen": (chosen_step, "--")}
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(shown), 1, 1.8, width_inches=5.5, sharex=True)
+        figure, axes = new_figure(len(shown), 1, 1.8, width_inches=5.5, sharex=True)
         for ax, (label, log, names) in zip(axes, shown, strict=True):
             _draw_curves(ax, {names[key]: curves[key] for key in names}, log=log)
             ax.set_ylabel(label)
@@ -185,7 +185,7 @@ def save_curves(
                 ax.legend()
         axes[-1].set_xlabel("step (weight updates)")
         figure.suptitle(title, fontsize=10, parse_math=False)
-        _save(path, figure)
+        save_figure(path, figure)
 
 
 def has_curves(curves: Mapping[str, Tensor]) -> bool:
@@ -277,7 +277,7 @@ def _draw_curves(ax: Axes, curves: Mapping[str, Tensor], *, log: bool) -> None:
             ax.set_yscale("log")
 
 
-def _figure(
+def new_figure(
     rows: int, columns: int, height: float, *, width_inches: float | None = None, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure without pyplot, which would keep it and look for a display."""
@@ -288,6 +288,7 @@ def _figure(
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
 
-def _save(path: str | Path, figure: Figure) -> None:
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Save a figure as PNG, whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

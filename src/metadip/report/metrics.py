@@ -1,15 +1,23 @@
-"""How close a reconstruction is to the truth: PSNR, SSIM, nMSE, one value per image."""
+"""How close a reconstruction is to the truth: PSNR, SSIM, nMSE, LPIPS, one value per image."""
 
 from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from metadip.fitting.objectives import psnr_db
 
-__all__ = ["nmse", "psnr_db", "reconstruction_metrics", "ssim"]
+if TYPE_CHECKING:
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+__all__ = ["lpips", "nmse", "psnr_db", "reconstruction_metrics", "ssim"]
 
 SSIM_WINDOW_PX = 11
+LPIPS_MIN_PX = 31  # below, AlexNet's poolings leave nothing
 
 
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -63,3 +71,38 @@ def reconstruction_metrics(x_hat: Tensor, x: Tensor | None) -> dict[str, float |
         )
     metrics = {"psnr_db": psnr_db, "ssim": ssim, "nmse": nmse}
     return {name: metric(x_hat, x).item() for name, metric in metrics.items()}
+
+
+def lpips(x_hat: Tensor, x: Tensor) -> float | None:
+    """Return the perceptual distance of two images, or None where it cannot be told.
+
+    Model:
+        LPIPS with AlexNet, values clipped to [0, 1], a grey image taken as RGB. Nothing is
+        downloaded: None where torchvision's weights of AlexNet are not in the cache of torch.hub,
+        where the network does not fit into the image, and for other than 1 or 3 channels.
+    Shape:
+        (1, C, H, W) each.
+    References: Zhang et al. (2018), The Unreasonable Effectiveness of Deep Features as a Perceptual
+        Metric, arXiv:1801.03924.
+    """
+    fits = min(x.shape[-2:]) >= LPIPS_MIN_PX and x.shape[1] in (1, 3)
+    if not fits or not _alexnet_is_cached():
+        return None
+    images = [v.detach().float().cpu().clamp(0, 1).expand(-1, 3, -1, -1) for v in (x_hat, x)]
+    metric = _lpips_metric()
+    metric.reset()
+    return float(metric(*images))
+
+
+def _alexnet_is_cached() -> bool:
+    from torchvision.models import AlexNet_Weights
+
+    file = Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+    return (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()
+
+
+@cache
+def _lpips_metric() -> LearnedPerceptualImagePatchSimilarity:
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity("alex", normalize=True)

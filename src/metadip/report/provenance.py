@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -24,6 +25,22 @@ def save_provenance(out: Path, *, config_yaml: str, **more: object) -> None:
     facts = {"python": platform.python_version(), "argv": sys.argv, "git_commit": git_commit()}
     versions = {name: version(name) for name in PACKAGES}
     write_json(out / "environment.json", facts | versions | more)
+
+
+def machine() -> dict[str, str | int | None]:
+    """Say what numbers are made on: processor, cores, threads, GPU if there is one, PyTorch."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+    }
 
 
 def git_commit() -> str | None:

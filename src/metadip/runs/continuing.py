@@ -45,7 +45,7 @@ def open_folder(cfg: config.Config, names: Sequence[str]) -> None:
     Raises:
         UserError: the folder holds images of other settings, or cannot be written.
     """
-    out, ckpt_sha256 = Path(cfg.out), _fingerprint(cfg)
+    out, ckpt_sha256 = Path(cfg.out), fingerprint(cfg)
     finished = finished_images(out)
     of_a_run = (out / "config.yaml").is_file()  # it is written before any image is finished
     of_a_folder = [name for name in finished if (out / name).is_dir()]  # else pictures lie in out
@@ -100,9 +100,9 @@ def _told(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def _fingerprint(cfg: config.Config) -> str | None:
+def fingerprint(cfg: config.Config) -> str | None:
     """Return the hash of the prior's file, None for a method without one."""
     if "ckpt" not in cfg.method:
         return None
-    with resolve(cfg.ckpt).open("rb") as file:
+    with resolve(cfg.method.ckpt).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,46 @@
+"""What the finished cells of a benchmark table say: numbers, figures, and one report to browse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metadip.report.benchmark.cells import Cell, Table, judge, read_cells
+from metadip.report.benchmark.claims import judged_claims
+from metadip.report.benchmark.figures import save_nmse_curves, save_pictures
+from metadip.report.benchmark.page import write_page
+from metadip.report.benchmark.summary import summarize
+from metadip.report.benchmark.tables import write_tables
+from metadip.types import UserError
+
+__all__ = ["Cell", "Table", "judge", "judged_claims", "read_cells", "write_benchmark"]
+
+
+def write_benchmark(out: Path, table: Table, *, max_images: int = 6) -> None:
+    """Write tables, figures and the report of the cells that are finished.
+
+    ``results.csv`` has a line per cell, ``summary.csv`` and ``table.md`` compare the methods on
+    each task and set, ``nmse_curves.png`` and ``pictures_TASK_SET.png`` draw them, and
+    ``report.html`` has all of it in one file that needs no other.
+
+    Args:
+        out: folder of the table, with ``cells/`` in it.
+        table: what to show and in which order; cells of other methods, tasks and sets are left out.
+        max_images: images that the report holds per task and set, at least 1.
+    Raises:
+        ValueError: ``max_images < 1``.
+        UserError: no cell of the table is finished, a file is no cell, or ``out`` is not writable.
+    Cost: in the report, at most 17 kB per picture of 3 x 64 x 64 and 7 kB for its curves.
+    """
+    if max_images < 1:
+        raise ValueError(f"max_images must be at least 1, got {max_images}")
+    cells = judge(read_cells(out), table)
+    if not cells:
+        raise UserError(
+            f"no finished cell of table '{table.name}' in '{out / 'cells'}'; "
+            "run the benchmark first"
+        )
+    rows = summarize(table, cells)
+    write_tables(out, table, cells, rows)
+    save_nmse_curves(out, table, cells)
+    save_pictures(out, table, cells)
+    write_page(out, table, cells, rows, max_images=max_images)

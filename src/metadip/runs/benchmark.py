@@ -1,0 +1,178 @@
+"""Fill a table: every method on every task and image, and what they show together."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from metadip import config
+from metadip.runs.cells import Cells, Image, Recipe, images_of, part_of
+from metadip.runs.process import prepare_process
+from metadip.types import InverseProblem, UserError
+
+if TYPE_CHECKING:
+    from metadip.report.benchmark import Table
+
+QUICK_IMAGE_PX, QUICK_COUNT = 32, 1
+OTHER_SETS = {"images": "own images", "sample": "built-in pictures"}
+
+
+def benchmark(cfg: config.Config) -> None:
+    """Run the cells that are missing; write tables, figures and the report of all that are there.
+
+    Raises:
+        UserError: settings that are refused, or images that cannot be read.
+    """
+    from metadip.report import prepare_folder, save_provenance
+
+    config.check_settings(cfg)
+    prepare_process(cfg)
+    if cfg.quick:
+        cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
+    out, recipes, every = Path(cfg.out), _recipes(cfg), list(images_of(cfg))
+    images = part_of(every, None if cfg.part is None else str(cfg.part))
+    table = _table(cfg, every)
+    prepare_folder(out / "cells")
+    save_provenance(out, config_yaml=config.to_yaml(cfg))
+    cells = Cells(out, seed=cfg.seed)
+    try:
+        _run_cells(cells, recipes, images, progress=cfg.progress)
+    finally:  # also of an interrupted run
+        _write(cfg, replace(table, not_run=_reasons(recipes)))
+
+
+def _run_cells(
+    cells: Cells, recipes: Sequence[Recipe], images: Sequence[Image], *, progress: bool
+) -> None:
+    """Run what is missing, all methods on an image before the next."""
+    wanted = [(r, image) for image in images for r in recipes if r.wants(image)]
+    missing = [pair for pair in wanted if not cells.is_done(*pair)]
+    for pair in missing:
+        cells.forget(*pair)
+    if len(missing) < len(wanted):
+        print(f"{len(wanted) - len(missing)} of {len(wanted)} cells were finished before and stay")
+    made: tuple[str, Image, InverseProblem] | None = None  # an operator may fill the memory
+    with tqdm(missing, unit="cell", disable=None if progress else True) as bar:
+        for recipe, image in bar:
+            bar.set_description(f"{recipe.method} {recipe.task} {image.name}")
+            if recipe.refused is not None:
+                continue
+            if made is None or made[:2] != (recipe.task, image):
+                made = None
+                made = recipe.task, image, recipe.problem(image)
+                cells.show(*made)
+            _try(cells, recipe, image, made[2])
+
+
+def _try(cells: Cells, recipe: Recipe, image: Image, problem: InverseProblem) -> None:
+    """Run a cell; a method that cannot serve the task is left out, and says why."""
+    try:
+        cells.run(recipe, image, problem)
+    except (UserError, ValueError) as error:
+        recipe.refused = " ".join(str(error).split())
+        tqdm.write(f"{recipe.method} is not run on {recipe.task}: {recipe.refused}")
+
+
+def _recipes(cfg: config.Config) -> list[Recipe]:
+    """Return what is to be run on each image, task after task."""
+    chosen = {
+        what: _chosen(what, cfg[what], list(cfg.table[what])) for what in ("methods", "tasks")
+    }
+    return [
+        Recipe(
+            method=method,
+            task=task,
+            settings=[
+                *cfg.table.tasks[task].settings,
+                *cfg.table.methods[method].settings,
+                f"seed={cfg.seed}",
+            ],
+            count=cfg.table.methods[method].get("count"),
+            quick=cfg.quick,
+            device=_device(str(cfg.device)),
+        )
+        for task in chosen["tasks"]
+        for method in chosen["methods"]
+    ]
+
+
+def _chosen(what: str, wanted: Sequence[str] | None, known: list[str]) -> list[str]:
+    """Return those that were asked for, in the order of the table."""
+    for name in wanted or ():
+        if name not in known:
+            hint = config.nearest(str(name), known)
+            raise UserError(f"{what}={name} is not in the table{hint} ({', '.join(known)})")
+    return [name for name in known if wanted is None or name in wanted]
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={name} must be auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: there is no CUDA device here; give device=cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _reasons(recipes: Sequence[Recipe]) -> dict[str, str]:
+    """Return why methods were left out, each reason once."""
+    reasons: dict[str, dict[str, None]] = {}
+    for recipe in recipes:
+        if recipe.refused is not None:
+            reasons.setdefault(recipe.method, {})[recipe.refused] = None
+    return {method: "; ".join(told) for method, told in reasons.items()}
+
+
+def _table(cfg: config.Config, images: Sequence[Image]) -> Table:
+    """Describe the table for the report."""
+    from metadip.report.benchmark import Table
+
+    table = config.plain(cfg.table)
+    labels = {
+        what: {name: node["label"] for name, node in table[what].items()}
+        for what in ("methods", "tasks", "sets")
+    }
+    return Table(
+        name=cfg.choices.table,
+        title=f"{table['title']}{' (quick: few steps, no results)' if cfg.quick else ''}",
+        methods=labels["methods"],
+        tasks=labels["tasks"],
+        sets={image.group: (labels["sets"] | OTHER_SETS)[image.group] for image in images},
+        reference=table["reference"],
+        published=table["published"],
+        notes=_notes(cfg, images),
+    )
+
+
+def _write(cfg: config.Config, table: Table) -> None:
+    """Write what the finished cells say, the paper's claims judged by them."""
+    from metadip.report.benchmark import judge, judged_claims, read_cells, write_benchmark
+
+    out = Path(cfg.out)
+    if finished := judge(read_cells(out), table):
+        claims = [] if cfg.quick else config.plain(cfg.table)["claims"]
+        write_benchmark(out, replace(table, claims=judged_claims(claims, table, finished)))
+        print(f"results: {out / 'table.md'} and {out / 'report.html'}")
+
+
+def _notes(cfg: config.Config, images: Sequence[Image]) -> list[str]:
+    """Say what the numbers were made of and on."""
+    from metadip.report import machine
+
+    groups = Counter(image.group for image in images)
+    sizes = dict.fromkeys(f"{image.x.shape[-1]}x{image.x.shape[-2]}" for image in images)
+    return [
+        f"images: {', '.join(f'{n} of {group}' for group, n in groups.items())}; "
+        f"{', '.join(sizes)} px; split {cfg.split}; seed {cfg.seed}",
+        f"last command: {shlex.join(sys.argv)}",
+        "; ".join(f"{key} {value}" for key, value in machine().items() if value is not None),
+    ]

@@ -1,0 +1,238 @@
+"""The cells of a benchmark: one method on one task and image, run once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metadip import config
+from metadip.runs.peak_memory import PeakMemory
+from metadip.types import InverseProblem, UserError
+
+if TYPE_CHECKING:
+    from metadip.methods import Method
+    from metadip.types import FitResult
+
+QUICK = {"steps": 20, "iterations": 5, "image_steps": 20}  # upper limits of quick=true
+THAT_MATTER = ("method", "callbacks", "task", "fit", "seed")  # settings that a result depends on
+DECIMALS = 4  # of curves, dB
+
+
+@dataclass(frozen=True)
+class Image:
+    """One ground truth ``x`` (1, C, H, W), number ``index`` of the set ``group``.
+
+    ``seed_name`` is what noise and operator are drawn by.
+    """
+
+    group: str
+    index: int
+    name: str
+    seed_name: str
+    x: Tensor
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this image from all others, wherever its file lies."""
+        return hashlib.sha256(self.x.numpy().tobytes()).hexdigest()
+
+
+@dataclass
+class Recipe:
+    """One method on one task, as ``infer.py`` would be told of it.
+
+    Args:
+        method, task: their names in the table.
+        settings: of ``infer.py``.
+        count: on the first so many images only; None: on all.
+        quick: no more steps than ``QUICK``.
+        refused: why it cannot be run, once that is known.
+    """
+
+    method: str
+    task: str
+    settings: list[str]
+    count: int | None
+    quick: bool
+    device: torch.device
+    refused: str | None = field(default=None, init=False)
+
+    def wants(self, image: Image) -> bool:
+        """Tell whether the method is to be run on an image."""
+        return self.count is None or image.index < self.count
+
+    @cached_property
+    def cfg(self) -> config.Config:
+        """The composed configuration."""
+        cfg = config.compose("infer", self.settings)
+        if self.quick:
+            for key in QUICK.keys() & cfg.method.keys():
+                cfg.method[key] = min(cfg.method[key], QUICK[key])
+        return cfg
+
+    @cached_property
+    def built(self) -> Method:
+        """The method, built when a cell needs it."""
+        from metadip.runs.inference import build_method
+
+        return build_method(self.cfg).to(self.device)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that the results depend on, the content of the prior's file included."""
+        from metadip.runs.continuing import fingerprint
+
+        tree = config.plain(self.cfg)
+        facts = {name: tree[name] for name in THAT_MATTER} | {"ckpt": fingerprint(self.cfg)}
+        return _hash(facts)
+
+    def problem(self, image: Image) -> InverseProblem:
+        """Measure an image as ``infer.py`` does: by the seed and the image's name."""
+        from metadip.data import seed_of_name
+
+        seed = seed_of_name(self.cfg.seed, image.seed_name)
+        problem: InverseProblem = config.build(self.cfg.task).measure(
+            image.x, seed=seed, name=image.name
+        )
+        return problem.to(self.device)
+
+
+class Cells:
+    """The folder of finished cells, a JSON file and a picture each.
+
+    Args:
+        out: the benchmark's folder.
+        seed: of all of them.
+    """
+
+    def __init__(self, out: Path, *, seed: int) -> None:
+        self.folder, self.seed = out / "cells", seed
+
+    def path(self, recipe: Recipe, image: Image) -> Path:
+        """Return the file of a cell."""
+        parts = (recipe.method, recipe.task, image.group, image.name, self.seed)
+        return self.folder / f"{'--'.join(map(str, parts))}.json"
+
+    def is_done(self, recipe: Recipe, image: Image) -> bool:
+        """Tell whether a cell was finished with the same settings and image."""
+        try:
+            entry = json.loads(self.path(recipe, image).read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(entry.get("key") == _cell_key(recipe, image))
+
+    def forget(self, recipe: Recipe, image: Image) -> None:
+        """Remove a cell that was made with other settings, so that no table shows it."""
+        self.path(recipe, image).unlink(missing_ok=True)
+
+    def show(self, task: str, image: Image, problem: InverseProblem) -> None:
+        """Save the pictures of truth and measurement."""
+        from metadip.report import measurement_picture, save_image
+
+        save_image(self.folder / "truth" / image.group / f"{image.name}.png", image.x)
+        _, measured = measurement_picture(problem)
+        if measured is not None:
+            folder = self.folder / "measured" / task / image.group
+            save_image(folder / f"{image.name}_{self.seed}.png", measured)
+
+    def run(self, recipe: Recipe, image: Image, problem: InverseProblem) -> None:
+        """Run a cell and keep it.
+
+        Raises:
+            UserError, ValueError: the method cannot serve the task.
+        """
+        from metadip.callbacks import OraclePSNR
+        from metadip.report import save_image, write_json
+
+        method = recipe.built  # building may take long and is not the cell's time
+        with PeakMemory(recipe.device) as memory:
+            (result,) = method.reconstruct([problem], hooks=[OraclePSNR()])
+        entry = {
+            "method": recipe.method,
+            "task": recipe.task,
+            "set": image.group,
+            "image": image.name,
+            "seed": self.seed,
+            **_numbers(problem, result),
+            "peak_memory_mb": memory.megabytes,
+            "key": _cell_key(recipe, image),
+        }
+        path = self.path(recipe, image)
+        save_image(path.with_suffix(".png"), result.x_hat)
+        write_json(path, entry)
+
+
+def _numbers(problem: InverseProblem, result: FitResult) -> dict[str, Any]:
+    """Return the scores and curves of a result."""
+    from metadip.report import entry_of, lpips
+
+    assert problem.x is not None
+    entry = entry_of(problem, result)
+    curves = {
+        name: [round(value, DECIMALS) for value in result.curves[name].tolist()]
+        for name in ("psnr_db", "psnr_raw_db")
+        if name in result.curves
+    }
+    del entry["name"]
+    return entry | {"lpips": lpips(result.x_hat, problem.x), "curves": curves}
+
+
+def _cell_key(recipe: Recipe, image: Image) -> str:
+    return _hash({"recipe": recipe.key, "image": image.fingerprint})
+
+
+def _hash(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _safe(name: str) -> str:
+    """Return a name that can stand in a file's name."""
+    return re.sub(r"[^\w.+-]", "_", name)
+
+
+def images_of(cfg: config.Config) -> Iterator[Image]:
+    """Yield the images of the table's sets, or of those that take their place.
+
+    Raises:
+        UserError: a folder is missing or empty, or an image cannot be read.
+    """
+    from metadip.data import ImageFolder, SampleKey, SamplePatches
+
+    common = {"size_px": cfg.image_size, "flip": False, "seed": cfg.seed}
+    sources: dict[str, Any]
+    files: list[str] | None = None
+    if cfg.images is not None:
+        folder = ImageFolder(str(cfg.images), split=None, channels=3, crop_px=None, **common)
+        sources, files = {"images": folder}, [path.name for path in folder.paths]
+    elif cfg.quick:
+        sources = {"sample": SamplePatches(split="test", **common)}
+    else:
+        sources = {name: config.build(node.images) for name, node in cfg.table.sets.items()}
+    for group, source in sources.items():
+        for index in range(min(cfg.count, len(source))):
+            image = source[SampleKey(0, index)]
+            drawn_by = files[index] if files else image.name  # as infer.py does with a folder
+            yield Image(group, index, _safe(image.name), drawn_by, image.x[None])
+
+
+def part_of(images: list[Image], part: str | None) -> list[Image]:
+    """Return the share of the images that ``part``, such as 1/3, names.
+
+    Raises:
+        UserError: ``part`` is none.
+    """
+    if part is None:
+        return images
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"part={part} must be like 1/3, from 1/3 to 3/3")
+    return images[int(found[1]) - 1 :: int(found[2])]
