@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metadip import config
 from metadip.callbacks import FitProgress, OraclePSNR
 from metadip.methods import FitReconstructor
-from metadip.runs import build_method
+from metadip.runs import build_fit
 from metadip.types import InverseProblem
 
 PRIORS = {"small": "skip_unet_small", "dip": "skip_unet"}
@@ -24,7 +24,7 @@ Work = Callable[[], object]
 def dip_of(prior: str, steps: int, *settings: str) -> FitReconstructor:
     """Build vanilla DIP as ``infer.py method=dip`` does."""
     chosen = ["method=dip", f"prior={PRIORS[prior]}", f"method.steps={steps}", *settings]
-    return build_method(config.compose("infer", chosen))
+    return build_fit(config.compose("infer", chosen))
 
 
 def metadip_of(prior: str, steps: int) -> FitReconstructor:

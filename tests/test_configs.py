@@ -11,13 +11,16 @@ import pytest
 from omegaconf import OmegaConf
 
 from metadip import config
+from metadip.report.benchmark.claims import KINDS
 from metadip.types import UserError
 from tests.tiny import REPO, save_tiny_prior
 
 CONF = REPO / "conf"
 ALL = sorted(CONF.rglob("*.yaml"))
 GROUP_FILES = [f for f in ALL if f.parent != CONF and f.parent.name not in ("experiment", "sweep")]
-SCRIPTS = ("train", "infer")
+SCRIPTS = ("train", "infer", "benchmark")
+TABLE_PARTS = ("image_set", "lineup")  # groups that only tables take
+TABLES = ("table", "lineup")  # lists of cases: what their lines mean is told at the top
 NEEDED = {("data", "folder"): ["data.root=photos"]}  # what a choice asks the user for
 # Arguments that the program hands over, by constructor.
 PROGRAM_ARGUMENTS = {
@@ -78,7 +81,7 @@ def test_every_file_is_yaml_and_opens_with_a_comment(file: Path):
 
 def test_every_group_belongs_to_a_script():
     used = {group.partition("@")[0] for script in SCRIPTS for group in groups_of(script)}
-    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {"sweep"}
+    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {"sweep", *TABLE_PARTS}
 
 
 @pytest.mark.parametrize(("script", "group", "choice"), CHOICES)
@@ -97,7 +100,8 @@ def test_keys_are_the_arguments_in_order(file: Path):
         keys = [key for key in node if key not in config.SPECIAL_KEYS and key != "defaults"]
         parameters = inspect.signature(constructor_of(node)).parameters
         needed = {name for name, p in parameters.items() if p.default is p.empty}
-        given = PROGRAM_ARGUMENTS.get(node["_target_"], set())
+        in_table = file.parent.name in TABLE_PARTS
+        given = set() if in_table else PROGRAM_ARGUMENTS.get(node["_target_"], set())
         needed = {n for n in needed if parameters[n].kind not in (2, 4)} - given
         assert set(keys) <= set(parameters) - given
         assert needed <= set(keys)
@@ -129,12 +133,28 @@ def test_every_key_is_explained(file: Path):
         found = KEY.match(line)
         if found is None or line.lstrip().startswith("#"):
             continue
+        if file.parent.name in TABLES and line.startswith(" "):
+            continue
         section = not found["value"].strip()
         if found["key"] in config.SPECIAL_KEYS or section or before.lstrip().startswith("#"):
             continue
         if not (found["comment"] or "").strip("# "):
             silent.append(line.strip())
     assert silent == []
+
+
+@pytest.mark.parametrize("table", sorted(f.stem for f in (CONF / "table").glob("*.yaml")))
+def test_all_of_a_table_composes(table: str):
+    """Its methods and tasks with infer.py; its claims and published numbers name some of them."""
+    cfg = config.plain(config.compose("benchmark", [f"table={table}"]).table)
+    for node in [*cfg["methods"].values(), *cfg["tasks"].values()]:
+        config.compose("infer", node["settings"])
+    assert cfg["reference"] in cfg["methods"]
+    assert set(cfg["published"]) <= set(cfg["methods"])
+    assert all(set(tasks) == set(cfg["tasks"]) for tasks in cfg["published"].values())
+    for claim in cfg["claims"]:
+        assert {claim["of"], claim.get("over", claim["of"])} <= set(cfg["methods"])
+        assert claim["kind"] in KINDS
 
 
 @pytest.mark.parametrize("choice", ["metadip", "dip"])

@@ -40,12 +40,6 @@ def test_default_prior_takes_its_own_steps_and_dip_more():
     assert all(task.dip_steps > cfg.method.steps for task in demo.TASKS.values())
 
 
-def test_face_is_one_small_colour_image():
-    face = demo.load_face()
-    assert face.shape == (1, 3, demo.SIZE_PX, demo.SIZE_PX)
-    assert 0 <= face.min() < face.max() <= 1
-
-
 def test_unknown_prior_ends_in_one_line(tmp_path, capsys):
     assert demo.main(["--ckpt", "nothing", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from metadip.methods import FitReconstructor
 
-PICTURE = "astronaut.png"
-TOP, LEFT, SIDE = 70, 175, 100  # cut as tightly as the faces that the prior was learned on, px
 SIZE_PX = 64
 COLUMNS = {
     "task": "task", "method": "method", "steps": "steps", "psnr_db": "PSNR (dB)",
@@ -62,21 +60,13 @@ def build_method(overrides: Sequence[str]) -> FitReconstructor:
     """Build a method as ``infer.py`` does from its settings."""
     from metadip import runs
 
-    return runs.build_method(config.compose("infer", overrides))
+    return runs.build_fit(config.compose("infer", overrides))
 
 
 def vanilla_dip(steps: int, *, seed: int) -> FitReconstructor:
     """Return vanilla DIP with the small network of the released prior."""
     choices = ["method=dip", "prior=skip_unet_small", f"method.steps={steps}", f"seed={seed}"]
     return build_method(choices)
-
-
-def load_face() -> Tensor:
-    """Return the astronaut's face, (1, 3, 64, 64)."""
-    from metadip.data import read_image, resize, sample_picture
-
-    picture = read_image(sample_picture(PICTURE))
-    return resize(picture[:, TOP : TOP + SIDE, LEFT : LEFT + SIDE], SIZE_PX)[None]
 
 
 def look_at_fit(
@@ -115,9 +105,12 @@ def look_at_fit(
 
 def restore(name: str, options: argparse.Namespace, metadip: FitReconstructor) -> list[Look]:
     """Undo one measurement; return DIP after as many steps, DIP at its best, and MetaDIP."""
+    from metadip.data import sample_face
+
     task = TASKS[name]
     cfg = config.compose("infer", task.overrides)
-    problem = config.build(cfg.task).measure(load_face(), seed=options.seed, name=task.title)
+    face = sample_face(SIZE_PX)[None]
+    problem = config.build(cfg.task).measure(face, seed=options.seed, name=task.title)
     ours, _ = look_at_fit(metadip, problem, metadip.steps)
     dip = vanilla_dip(options.dip_steps or task.dip_steps, seed=options.seed)
     looks = [*look_at_fit(dip, problem, metadip.steps), ours]

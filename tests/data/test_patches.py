@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from metadip.data import NaturalPatches, Patches, SampleKey, SamplePatches, sample_picture
-from metadip.data.patches import PICTURES, random_patch, random_turn
+from metadip.data.patches import PICTURES, random_patch, random_turn, sample_face
 from metadip.data.seeding import generator_of
 from metadip.types import UserError
 
@@ -156,3 +156,9 @@ def test_sample_pictures_are_disjoint_and_ship_with_scikit_image() -> None:
 def test_missing_sample_picture() -> None:
     with pytest.raises(UserError, match=r"scikit-image lacks its picture 'nobody.png': install"):
         sample_picture("nobody.png")
+
+
+def test_the_built_in_face_is_a_small_colour_image():
+    face = sample_face(48)
+    assert face.shape == (3, 48, 48)
+    assert 0 <= face.min() < face.max() <= 1

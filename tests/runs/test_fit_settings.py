@@ -15,7 +15,7 @@ def execution(tmp_path: Path, *settings: str) -> Execution:
     ckpt = save_tiny_prior(tmp_path / "prior.safetensors")
     cfg = config.compose("infer", [f"ckpt={ckpt}", *settings])
     config.check_settings(cfg)
-    return runs.build_method(cfg).execution
+    return runs.build_fit(cfg).execution
 
 
 def test_defaults_are_those_of_the_library(tmp_path: Path):

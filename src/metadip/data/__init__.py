@@ -16,7 +16,13 @@ from metadip.data.images import (
     resize,
 )
 from metadip.data.mixture import ImageMixture
-from metadip.data.patches import NaturalPatches, Patches, SamplePatches, sample_picture
+from metadip.data.patches import (
+    NaturalPatches,
+    Patches,
+    SamplePatches,
+    sample_face,
+    sample_picture,
+)
 from metadip.data.sampler import TaskSampler
 from metadip.data.seeding import SampleKey, generator_of, seed_of, seed_of_name
 from metadip.data.splits import images_of_split
@@ -52,6 +58,7 @@ __all__ = [
     "read_image",
     "resize",
     "sample_data",
+    "sample_face",
     "sample_picture",
     "seed_of",
     "seed_of_name",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metadip.data.images import ImageError, image_names, read_image
+from metadip.data.images import ImageError, image_names, read_image, resize
 from metadip.data.seeding import SampleKey, as_key, generator_of
 from metadip.data.splits import SPLITS, check_split, images_of_split, split_folder
 from metadip.types import CleanImage, UserError
@@ -29,6 +29,7 @@ PICTURES = {  # both views of the motorcycle are one scene and stay in one split
     "test": ("astronaut.png",),
 }
 SAMPLE_PATCHES = 16  # per picture
+FACE_TOP, FACE_LEFT, FACE_SIDE = 70, 175, 100  # px of the astronaut's face, as tight as CelebA's
 FIXED_SEED = 0  # not the run's seed: every run is judged on the same patches
 
 
@@ -254,3 +255,14 @@ def sample_picture(name: str) -> Path:
             f"scikit-image lacks its picture '{name}': install its wheel, version 0.26 or later"
         )
     return path
+
+
+def sample_face(size_px: int) -> Tensor:
+    """Return the astronaut's face, (3, size_px, size_px).
+
+    Raises:
+        UserError: see ``sample_picture``.
+    """
+    picture = read_image(sample_picture("astronaut.png"))
+    rows, columns = (slice(low, low + FACE_SIDE) for low in (FACE_TOP, FACE_LEFT))
+    return resize(picture[:, rows, columns], size_px)

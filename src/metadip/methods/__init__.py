@@ -1,7 +1,25 @@
 """Methods: what a user picks to solve a task, all of them deepinv Reconstructors."""
 
+from metadip.methods.classical import DenoiserReconstructor
+from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
+from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
 from metadip.methods.measurement import image_shape_of
+from metadip.methods.method import Method
+from metadip.methods.pnp import PnPADMM
 
-__all__ = ["FitModule", "FitReconstructor", "image_shape_of"]
+__all__ = [
+    "BM3D",
+    "NLM",
+    "TV",
+    "DRUNet",
+    "Denoiser",
+    "DenoiserReconstructor",
+    "FitModule",
+    "FitReconstructor",
+    "Method",
+    "PnPADMM",
+    "Wavelet",
+    "image_shape_of",
+]

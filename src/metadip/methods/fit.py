@@ -69,6 +69,14 @@ class FitReconstructor(Reconstructor):
         self.steps, self.callbacks = steps, list(callbacks)
         self.execution, self.rescale, self.seed = execution or Execution(), rescale, seed
 
+    @property
+    def image_channels(self) -> int:
+        """Channels that the network makes."""
+        return self.prior.image_channels
+
+    def check(self, problem: InverseProblem, *, task: str) -> None:
+        """Refuse nothing: a fit serves whatever operator has a gradient."""
+
     def forward(
         self,
         y: Measured,

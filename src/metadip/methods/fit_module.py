@@ -8,12 +8,12 @@ import lightning.pytorch as pl
 import torch
 
 from metadip.callbacks import FitCallback
-from metadip.methods.fit import FitReconstructor
+from metadip.methods.method import Method
 from metadip.types import FitResult, InverseProblem
 
 
 class FitModule(pl.LightningModule):
-    """Fit each problem of a predict batch, watched by the trainer's ``FitCallback`` callbacks.
+    """Solve each problem of a predict batch, watched by the trainer's ``FitCallback`` callbacks.
 
     Shape:
         A batch is a list of ``InverseProblem``; a prediction is a list of ``FitResult``.
@@ -21,12 +21,12 @@ class FitModule(pl.LightningModule):
         method: what reconstructs.
     """
 
-    def __init__(self, method: FitReconstructor) -> None:
+    def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
 
     def predict_step(self, batch: list[InverseProblem], batch_idx: int) -> list[FitResult]:
-        """Fit the problems. No process waits for another."""
+        """Solve the problems. No process waits for another."""
         hooks = [hook for hook in self.trainer.callbacks if isinstance(hook, FitCallback)]  # type: ignore[attr-defined]
         return self.method.reconstruct(batch, hooks=hooks)
 

@@ -118,20 +118,9 @@ class SkipUNet(nn.Module):
             raise ValueError(
                 f"residual adds an image to an image, got {in_channels} and {out_channels} channels"
             )
-        if not channels or min(channels) < 1 or min(in_channels, out_channels) < 1:
-            raise ValueError(
-                f"channels must be at least 1, got {in_channels}, {list(channels)}, {out_channels}"
-            )
-        if len(skip_channels) != len(channels) or min(skip_channels) < 0:
-            raise ValueError(
-                f"skip_channels {list(skip_channels)} does not fit channels {list(channels)}"
-            )
-        if upsampling not in get_args(Upsampling):
-            raise ValueError(
-                f"upsampling must be one of {get_args(Upsampling)}, got {upsampling!r}"
-            )
-        if padding not in get_args(Padding):
-            raise ValueError(f"padding must be one of {get_args(Padding)}, got {padding!r}")
+        _check(in_channels, out_channels, channels, skip_channels)
+        _check_choice("upsampling", upsampling, get_args(Upsampling))
+        _check_choice("padding", padding, get_args(Padding))
         self.in_channels, self.out_channels = in_channels, out_channels
         self.description: dict[str, Any] = {
             "type": "skip_unet",
@@ -157,6 +146,24 @@ class SkipUNet(nn.Module):
             z = F.pad(z, (0, pad_w, 0, pad_h), mode="replicate")
         out = self.head(self.scales(z))
         return (z + out if self.residual else torch.sigmoid(out))[..., :height, :width]
+
+
+def _check(
+    in_channels: int, out_channels: int, channels: Sequence[int], skip_channels: Sequence[int]
+) -> None:
+    if not channels or min(channels) < 1 or min(in_channels, out_channels) < 1:
+        raise ValueError(
+            f"channels must be at least 1, got {in_channels}, {list(channels)}, {out_channels}"
+        )
+    if len(skip_channels) != len(channels) or min(skip_channels) < 0:
+        raise ValueError(
+            f"skip_channels {list(skip_channels)} does not fit channels {list(channels)}"
+        )
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
 
 def _extension(size: int, multiple: int) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from metadip.report.benchmark import Table
 
 QUICK_IMAGE_PX, QUICK_COUNT = 32, 1
-OTHER_SETS = {"images": "own images", "sample": "built-in pictures"}
+OTHER_SETS = {"images": "own images", "sample": "built-in picture"}
 
 
 def benchmark(cfg: config.Config) -> None:

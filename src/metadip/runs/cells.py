@@ -205,16 +205,17 @@ def images_of(cfg: config.Config) -> Iterator[Image]:
     Raises:
         UserError: a folder is missing or empty, or an image cannot be read.
     """
-    from metadip.data import ImageFolder, SampleKey, SamplePatches
+    from metadip.data import ImageFolder, SampleKey, sample_face
 
+    if cfg.quick and cfg.images is None:
+        yield Image("sample", 0, "astronaut", "astronaut", sample_face(cfg.image_size)[None])
+        return
     common = {"size_px": cfg.image_size, "flip": False, "seed": cfg.seed}
     sources: dict[str, Any]
     files: list[str] | None = None
     if cfg.images is not None:
         folder = ImageFolder(str(cfg.images), split=None, channels=3, crop_px=None, **common)
         sources, files = {"images": folder}, [path.name for path in folder.paths]
-    elif cfg.quick:
-        sources = {"sample": SamplePatches(split="test", **common)}
     else:
         sources = {name: config.build(node.images) for name, node in cfg.table.sets.items()}
     for group, source in sources.items():

@@ -17,7 +17,7 @@ from metadip.types import UserError
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
-    from metadip.methods import FitReconstructor
+    from metadip.methods import FitReconstructor, Method
 
 SHEET_IMAGES = 1000  # at most this many on a contact sheet
 TILE_PX = 128  # side of one there
@@ -28,7 +28,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     """Reconstruct an image, a folder, or real measurements; return what ``metrics.json`` holds."""
     from metadip.methods import FitModule
     from metadip.runs.continuing import left_to_do, open_folder
-    from metadip.runs.problems import ProblemData, check_problems, problems_of
+    from metadip.runs.problems import ProblemData, check_problems, check_served, problems_of
 
     config.check_settings(cfg)
     prepare_process(cfg)
@@ -37,6 +37,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     trainer = trainer_of(cfg, callbacks=_callbacks(cfg, single=len(source.names) == 1))
     if trainer.is_global_zero:
         check_problems(source)
+        check_served(source, method, task=_task_of(cfg))
         open_folder(cfg, source.names)
         _show_log()
         _show_progress(cfg, trainer)
@@ -82,14 +83,44 @@ def _show_progress(cfg: config.Config, trainer: Trainer) -> None:
         )
 
 
-def build_method(cfg: config.Config) -> FitReconstructor:
-    """Build the method with the settings of ``fit`` and its hooks."""
+def _task_of(cfg: config.Config) -> str:
+    """Return what the user calls the task."""
+    return f"physics={cfg.physics}" if cfg.physics else f"task={cfg.choices.task}"
+
+
+def build_method(cfg: config.Config) -> Method:
+    """Build the method; one that fits a network gets the settings of ``fit`` and its hooks.
+
+    Raises:
+        UserError: a setting out of range, or one that the method has no use for and that would
+            change the result of others.
+    """
+    from metadip.methods import FitReconstructor
+
+    name, denoiser = cfg.choices.method, cfg.choices.denoiser
+    if "denoiser" in cfg.method and name != "pnp_admm" and name != denoiser:
+        raise UserError(f"denoiser={denoiser} goes with method=pnp_admm, or take method={denoiser}")
+    method: Method = config.build(cfg.method)
+    if isinstance(method, FitReconstructor):
+        _settle(cfg, method)
+        return method
+    for key, value, unused in (
+        ("fit.steps", cfg.fit.steps, None),
+        ("fit.precision", str(cfg.fit.precision), "32"),
+        ("callbacks", cfg.choices.callbacks, "none"),
+    ):
+        if value != unused:
+            raise UserError(f"{key}={value} goes with method=metadip or dip: leave it out")
+    return method
+
+
+def _settle(cfg: config.Config, method: FitReconstructor) -> None:
+    """Give a method the settings of ``fit`` and its hooks."""
     from metadip.fitting import PRECISIONS, Backtracking, Execution
 
     precision, memory_gb = str(cfg.fit.precision), cfg.fit.memory_gb
     if precision not in PRECISIONS:
         raise UserError(f"fit.precision={precision} must be one of {', '.join(PRECISIONS)}")
-    method: FitReconstructor = config.build(cfg.method)
     if cfg.fit.steps is not None:
         method.steps = cfg.fit.steps
     config.check_whole("method.steps", method.steps, 0)
@@ -102,6 +133,19 @@ def build_method(cfg: config.Config) -> FitReconstructor:
         backtracking=Backtracking() if cfg.fit.backtracking else None,
     )
     method.callbacks = [config.build(node) for node in cfg.callbacks.values()]
+
+
+def build_fit(cfg: config.Config) -> FitReconstructor:
+    """Build a method that fits a network, with the settings of ``fit`` and its hooks.
+
+    Raises:
+        UserError: the method fits none; see also ``build_method``.
+    """
+    from metadip.methods import FitReconstructor
+
+    method = build_method(cfg)
+    if not isinstance(method, FitReconstructor):
+        raise UserError(f"method={cfg.choices.method} fits no network: take metadip or dip")
     return method
 
 

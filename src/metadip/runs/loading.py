@@ -84,10 +84,10 @@ def DIP(  # noqa: N802, stands where deepinv has classes
         torch.Size([1, 1, 16, 20])
     """
     from metadip import config
-    from metadip.runs.inference import build_method
+    from metadip.runs.inference import build_fit
 
     chosen = {"prior": prior, "callbacks": callbacks, "method.steps": steps, "seed": seed}
     settings = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     cfg = config.compose("infer", ["method=dip", *settings, *overrides])
     config.check_settings(cfg)
-    return build_method(cfg)
+    return build_fit(cfg)

@@ -22,9 +22,10 @@ from metadip.physics.tasks import SensingTask
 from metadip.types import InverseProblem, Task, UserError
 
 if TYPE_CHECKING:
-    from metadip.methods import FitReconstructor
+    from metadip.methods import Method
 
 CHECK_S = 5.0  # seconds spent on reading files before the first is fitted
+EXAMPLE_PX = 16  # side of a picture whose measurement shows what a task is
 
 
 class ProblemSource(Protocol):
@@ -145,7 +146,7 @@ class EndWithStarter(pl.Callback):
             os._exit(1)
 
 
-def problems_of(cfg: config.Config, method: FitReconstructor) -> ProblemSource:
+def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     """Return the problems that the settings name.
 
     Raises:
@@ -201,11 +202,25 @@ def check_problems(source: ProblemSource) -> None:
         source.check(index, whole=index == 0 or time.monotonic() < end)
 
 
-def _simulated(cfg: config.Config, method: FitReconstructor) -> SimulatedProblems:
+def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
+    """Refuse what the method cannot do, by an example: a small picture, or the first measurement.
+
+    Raises:
+        UserError: the method does not serve it.
+    """
+    if isinstance(source, SimulatedProblems):
+        x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)
+        example = source.task.measure(x, seed=0)
+    else:
+        example = source[0]
+    method.check(example, task=task)
+
+
+def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
     for key in ("truth", "physics"):
         if cfg[key] is not None:
             raise UserError(f"{key}={cfg[key]} goes with measurement=, not with input=")
-    channels = method.prior.image_channels
+    channels = method.image_channels
     images = ImageFolder(
         str(cfg.input),
         split=None,
@@ -218,7 +233,7 @@ def _simulated(cfg: config.Config, method: FitReconstructor) -> SimulatedProblem
     return SimulatedProblems(images, config.build(cfg.task), seed=cfg.seed)
 
 
-def _load_own(operator: OwnOperator, method: FitReconstructor, path: Path) -> InverseProblem:
+def _load_own(operator: OwnOperator, method: Method, path: Path) -> InverseProblem:
     """Read a measurement of the user's operator, at the scale that learned step sizes ask for."""
     problem = operator.load(path)
     return rescaled([problem])[0] if method.rescale else problem

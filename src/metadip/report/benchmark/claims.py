@@ -45,8 +45,9 @@ def _judged(claim: Mapping[str, Any], table: Table, cells: Sequence[Cell]) -> di
         raise UserError(f"kind={kind} of a claim must be one of {', '.join(KINDS)}")
     places = []
     for name, theirs, own in _compared(claim, table, cells):
-        judged = theirs is not None and own is not None
-        met = (own <= theirs if kind == "transfer" else own >= theirs) if judged else None
+        met: bool | None = None
+        if theirs is not None and own is not None:
+            met = own <= theirs if kind == "transfer" else own >= theirs
         told = {"published": _told(theirs, kind), "ours": _told(own, kind)}
         places.append({"where": name, **told, "met": met})
     verdicts = [place["met"] for place in places if place["met"] is not None]

@@ -1,0 +1,64 @@
+"""Iterations that fit no network, shown to the same hooks as fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metadip.fitting import DataObjective
+from metadip.methods.measurement import real_dtype
+from metadip.types import FitResult, FitState, InverseProblem
+
+MISFIT = DataObjective("mse", tv_weight=0.0, huber_delta=1.0)
+
+
+def watch(
+    problem: InverseProblem, images: Iterator[Tensor], *, steps: int, hooks: Sequence[Any]
+) -> FitResult:
+    """Draw ``steps`` + 1 images, show each to the hooks, and return the last.
+
+    The curve ``loss`` is the misfit ||A(x_hat) - y||^2 / n. Hooks may record and stop; there is no
+    latent to perturb and no network to look at.
+
+    Shape:
+        ``images``: (1, C, H, W) each, the first of them before any step.
+    """
+    begin, y = time.perf_counter(), problem.y
+    state = FitState(
+        problems=[problem],
+        n_steps=steps,
+        active=torch.zeros(1, dtype=torch.int64, device=y.device),
+        z=torch.empty(1, 0, *problem.image_shape[1:], device=y.device),
+        generators=[torch.Generator(y.device).manual_seed(problem.seed)],
+        output=torch.zeros(1, *problem.image_shape, dtype=real_dtype(y), device=y.device),
+    )
+    _call(hooks, "on_reconstruction_start", state)
+    for step in range(steps + 1):
+        state.step = step
+        _call(hooks, "on_step_start", state)
+        state.x_hat = next(images)
+        state.output.copy_(state.x_hat)
+        measured = problem.physics.A(state.x_hat)
+        state.loss = MISFIT(state.x_hat, problem.scale * measured, problem.scale * y)
+        state.record("loss", state.loss)
+        _call(hooks, "on_step_end", state)
+        if state.stop_steps:
+            break
+    _call(hooks, "on_reconstruction_end", state)
+    return FitResult(
+        x_hat=state.output,
+        steps=state.step,
+        stop_step=state.stop_steps.get(0),
+        stop_reason=state.stop_reasons.get(0),
+        seconds=time.perf_counter() - begin,
+        curves={name: curve[0, : state.step + 1] for name, curve in state.curves.items()},
+    )
+
+
+def _call(hooks: Sequence[Any], method: str, state: FitState) -> None:
+    for hook in hooks:
+        getattr(hook, method)(state)

@@ -1,0 +1,175 @@
+"""Plug-and-play ADMM: a denoiser in place of a regulariser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from deepinv.models import Reconstructor
+from deepinv.physics import LinearPhysics, Physics
+from torch import Tensor
+
+from metadip.methods.denoisers import Denoiser
+from metadip.methods.iteration import watch
+from metadip.methods.measurement import ImageShape, Measured, split
+from metadip.methods.scaling import rescaled
+from metadip.physics.operators import Magnitude
+from metadip.types import FitResult, InverseProblem, UserError
+
+SUBGRADIENT_STEPS = 10  # of an update for amplitudes [MetaDIP]
+POWER_STEPS, POWER_MARGIN = 30, 1.1  # power iterations come within a few per cent from below
+FIRST_STRENGTH = 0.5  # of the first turn: about the noise of A^T y in compressive sensing at 0.1
+
+Update = Callable[[Tensor], Tensor]  # from z = v - u to x
+
+
+class PnPADMM(Reconstructor):
+    """Reconstruct by turns from the measurement and with a denoiser.
+
+    Model:
+        x <- argmin_x 1/2 ||A(x) - y||^2 + rho/2 ||x - (v - u)||^2
+        v <- denoise(x + u, strength_k)
+        u <- u + x - v
+        ``iterations`` times; v is returned. strength_k falls geometrically from 0.5 to
+        ``strength``: a start as far off as A^T y would pass a weak denoiser unchanged. For a linear
+        A the first line is solved in closed form where deepinv knows one, else by conjugate
+        gradients, and v begins as A^T y. For amplitudes y = |B x| it is 10 subgradient steps of
+        length 1 / (||B||^2 + rho) from v - u, which never raise the objective, and v begins as a
+        flat grey image with the energy of y: images are not negative, so it correlates with the
+        truth and settles the sign. The operator is taken at the scale E||A x||^2 = ||x||^2, so that
+        one rho serves many.
+    Shape:
+        ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
+    Args:
+        denoiser: one of ``metadip.methods.denoisers``, or deepinv's.
+        strength: noise level that the denoiser is told at last, in [0, 1] intensity, above 0.
+        penalty: rho, above 0.
+        iterations: at least 1.
+    Raises:
+        ValueError: an argument is out of range.
+        UserError: when called, for an operator that is neither linear nor the magnitude of a linear
+            one, or complex measurements; see also the denoiser.
+    Cost: ``iterations`` calls of the denoiser per image.
+    References:
+        Venkatakrishnan et al. (2013), doi:10.1109/GlobalSIP.2013.6737048.
+        Zhang et al. (2021), arXiv:2008.13751, section 4.2 (strengths that fall geometrically).
+        Zhang et al. (2022), MetaDIP, arXiv:2209.08452 (as its baseline).
+    """
+
+    rescale = True
+
+    def __init__(
+        self, denoiser: Denoiser, *, strength: float, penalty: float, iterations: int
+    ) -> None:
+        super().__init__()
+        if not (strength > 0 and penalty > 0 and iterations >= 1):
+            raise ValueError(
+                "need strength > 0, penalty > 0 and iterations >= 1, got "
+                f"{strength}, {penalty} and {iterations}"
+            )
+        self.denoiser = denoiser
+        self.strength, self.penalty, self.iterations = strength, penalty, iterations
+
+    @property
+    def image_channels(self) -> int | None:
+        """Those of a denoiser whose weights are for one number of channels."""
+        return getattr(self.denoiser, "channels", None)
+
+    def check(self, problem: InverseProblem, *, task: str) -> None:
+        """Refuse other operators than linear and magnitude ones, and complex measurements."""
+        if not isinstance(problem.physics, LinearPhysics | Magnitude):
+            raise UserError(
+                "method=pnp_admm serves linear operators and amplitudes (task=cpr), not "
+                f"{task}: use method=metadip or method=dip"
+            )
+        if problem.y.is_complex():
+            raise UserError(
+                f"method=pnp_admm needs real measurements, and those of {task} are complex: use "
+                "method=metadip or method=dip"
+            )
+
+    def forward(
+        self,
+        y: Measured,
+        physics: Physics,
+        *,
+        image_shape: ImageShape | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Return the reconstructions of a batch of measurements, see ``measurement.split``."""
+        problems = rescaled(split(y, physics, image_shape=image_shape))
+        return torch.cat([result.x_hat for result in self.reconstruct(problems)])
+
+    def reconstruct(
+        self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
+    ) -> list[FitResult]:
+        """Reconstruct every problem; hooks see the start as step 0, then v of each iteration."""
+        for problem in problems:
+            self.check(problem, task=type(problem.physics).__name__)
+        with torch.inference_mode(False), torch.no_grad():
+            return [watch(p, self._images(p), steps=self.iterations, hooks=hooks) for p in problems]
+
+    def _images(self, problem: InverseProblem) -> Iterator[Tensor]:
+        """Yield the start and then v of each iteration."""
+        v, update = start_of(problem), data_update(problem, penalty=self.penalty)
+        u = torch.zeros_like(v)
+        yield v
+        for strength in strengths(self.strength, self.iterations):
+            x = update(v - u)
+            v = self.denoiser(x + u, strength)
+            u = u + x - v
+            yield v
+
+
+def strengths(last: float, count: int) -> list[float]:
+    """Return ``count`` denoiser strengths that fall geometrically to the last.
+
+    Example:
+        >>> [round(strength, 3) for strength in strengths(0.05, 3)]
+        [0.5, 0.158, 0.05]
+    """
+    first = max(last, FIRST_STRENGTH)
+    return [last * (first / last) ** (k / max(count - 1, 1)) for k in reversed(range(count))]
+
+
+def start_of(problem: InverseProblem) -> Tensor:
+    """Return the image from which an iteration starts: A^T y, of amplitudes a flat one."""
+    y, physics = problem.y, problem.physics
+    if not isinstance(physics, Magnitude):
+        adjoint: Tensor = physics.A_adjoint(y)
+        return problem.scale**2 * adjoint
+    flat: Tensor = y.new_ones(1, *problem.image_shape)
+    gain: Tensor = y.norm() / physics.A(flat).norm()
+    return gain * flat
+
+
+def data_update(problem: InverseProblem, *, penalty: float) -> Update:
+    """Return the map from z = v - u to the x that suits the measurement and lies near z."""
+    y, physics, weight = problem.y, problem.physics, problem.scale**2
+    if not isinstance(physics, Magnitude):
+
+        def solve(z: Tensor) -> Tensor:
+            solution: Tensor = physics.prox_l2(z, y, gamma=weight / penalty)
+            return solution
+
+        return solve
+
+    step = 1 / (weight * squared_norm(physics.B, start_of(problem)) + penalty)
+
+    def descend(z: Tensor) -> Tensor:
+        x = z
+        for _ in range(SUBGRADIENT_STEPS):
+            misfit = physics.A_vjp(x, physics.A(x) - y)
+            x = x - step * (weight * misfit + penalty * (x - z))
+        return x
+
+    return descend
+
+
+def squared_norm(physics: LinearPhysics, like: Tensor) -> float:
+    """Return ||A||^2 or slightly more, by power iterations on an image (1, C, H, W)."""
+    x = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
+    for _ in range(POWER_STEPS):
+        x = physics.A_adjoint(physics.A(x / x.norm()))
+    return POWER_MARGIN * float(x.norm())
