@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+import infer as infer_script
 from metadip import config
 from metadip.fitting import Adam, DataObjective
 from metadip.methods import FitReconstructor
@@ -92,3 +93,14 @@ def test_a_denoiser_is_trained_released_and_fitted(tmp_path: Path):
     assert error < 0.7 * (problem.y - x).square().mean()
     method.steps = 2
     assert method.reconstruct([problem])[0].steps == 2
+
+
+def test_a_denoiser_does_not_serve_phase_retrieval(
+    tmp_path: Path, face: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["method=supervised", "task=cpr", f"input={face}", f"out={tmp_path / 'out'}"]
+    assert config.main("infer", infer_script.run, words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: task=cpr does not suit the prior: Magnitude has no adjoint")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

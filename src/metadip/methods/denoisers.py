@@ -20,6 +20,9 @@ from metadip.types import UserError
 IMPLEMENTATIONS = ("torch", "pypi")
 BM3D_MIN_PX = 8  # side of a block
 BM3D_CHUNK = 256  # groups of blocks at once: 0.1 GB of candidates; changes no result
+OPPONENT = torch.nn.functional.normalize(
+    torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+)
 WAVELETS = ("haar", "db2", "db4", "db8")
 TV_TOLERANCE, TV_ITERATIONS = 1e-5, 500  # at scikit-image's own 2e-4 it stops 0.3 dB early
 
@@ -40,15 +43,18 @@ class BM3D(nn.Module):
     """Filter groups of similar blocks together (block matching and 3D filtering).
 
     Model:
-        Hard thresholding, then Wiener filtering, of stacks of similar 8 x 8 blocks.
+        Hard thresholding, then Wiener filtering, of stacks of similar 8 x 8 blocks, in opponent
+        colours (CBM3D): worth 1.5 dB on faces at 25 of 255.
     Args:
         implementation: "torch" is deepinv's and runs on the image's device; "pypi" is the authors'
-            package ``bm3d``, whose licence allows non-commercial use only.
+            package ``bm3d``, whose licence allows non-commercial use only. It groups blocks by
+            luminance alone, and was 0.2 dB better in colour.
     Raises:
         UserError: unknown ``implementation``, or its package is not installed; when called, an
             image of less than 8 px.
     Cost: about 1 s for 64 px and 6 s for 128 px in colour on one thread ("torch").
-    References: Dabov et al. (2007), doi:10.1109/TIP.2007.901238.
+    References: Dabov et al. (2007), doi:10.1109/TIP.2007.901238; in colour doi:10.1109/
+        ICIP.2007.4378954.
     """
 
     def __init__(self, implementation: str) -> None:
@@ -62,12 +68,13 @@ class BM3D(nn.Module):
             )
         if implementation == "torch":
             _need("ptwt", "denoiser=bm3d")
+            self.filter = models.BM3D(use_legacy=False, chunk_size=BM3D_CHUNK)
         elif find_spec("bm3d") is None:
             raise UserError(
                 "denoiser.implementation=pypi needs the package bm3d (non-commercial use only): "
                 "pip install bm3d, or take denoiser.implementation=torch"
             )
-        self.filter = models.BM3D(use_legacy=implementation == "pypi", chunk_size=BM3D_CHUNK)
+        self.implementation = implementation
 
     def forward(self, y: Tensor, noise_std: float) -> Tensor:
         """See ``Denoiser``."""
@@ -76,8 +83,32 @@ class BM3D(nn.Module):
                 f"denoiser=bm3d needs images of at least {BM3D_MIN_PX} px, got "
                 f"{y.shape[-2]}x{y.shape[-1]}: take denoiser=nlm"
             )
-        denoised: Tensor = self.filter(y.float(), noise_std)
-        return denoised.to(y)
+        if self.implementation == "pypi":
+            return _authors_bm3d(y, noise_std)
+        return _in_opponent_colours(y, lambda image: self.filter(image.float(), noise_std))
+
+
+def _in_opponent_colours(y: Tensor, denoise: Callable[[Tensor], Tensor]) -> Tensor:
+    """Denoise luminance and two colour differences in place of red, green and blue.
+
+    Luminance gathers what the channels share; an orthonormal basis leaves the noise as it is.
+    """
+    if y.shape[1] != 3:
+        return denoise(y).to(y)
+    basis = OPPONENT.to(y)
+    denoised = denoise(torch.einsum("ij,bjhw->bihw", basis, y)).to(y)
+    return torch.einsum("ji,bjhw->bihw", basis, denoised)
+
+
+def _authors_bm3d(y: Tensor, noise_std: float) -> Tensor:
+    """Call the package ``bm3d``, for colour its own form."""
+    import bm3d
+
+    in_colour = y.shape[1] == 3
+    function = bm3d.bm3d_rgb if in_colour else bm3d.bm3d
+    pictures = y.permute(0, 2, 3, 1).double().cpu().numpy()
+    images = np.stack([np.asarray(function(p, noise_std)) for p in pictures])
+    return torch.from_numpy(images.reshape(pictures.shape)).permute(0, 3, 1, 2).to(y)
 
 
 class NLM(nn.Module):
@@ -120,7 +151,7 @@ class TV(nn.Module):
     """Find the image of small isotropic total variation near the noisy one.
 
     Model:
-        argmin_x 1/2 ||x - y||^2 + weight * noise_std * TV(x), each channel on its own.
+        argmin_x 1/2 ||x - y||^2 + weight * noise_std * TV(x), each opponent colour on its own.
     Args:
         weight: above 0.
     Raises:
@@ -138,17 +169,23 @@ class TV(nn.Module):
         """See ``Denoiser``."""
         from skimage.restoration import denoise_tv_chambolle
 
-        return _each(
+        return _in_opponent_colours(
             y,
-            denoise_tv_chambolle,
-            weight=self.weight * noise_std,
-            eps=TV_TOLERANCE,
-            max_num_iter=TV_ITERATIONS,
+            lambda image: _each(
+                image,
+                denoise_tv_chambolle,
+                weight=self.weight * noise_std,
+                eps=TV_TOLERANCE,
+                max_num_iter=TV_ITERATIONS,
+            ),
         )
 
 
 class Wavelet(nn.Module):
     """Drop the small coefficients of an image in four wavelet bases at once.
+
+    Model:
+        Hard thresholding of each opponent colour.
 
     Args:
         threshold: below which a coefficient is dropped, in standard deviations of the noise, above
@@ -176,8 +213,11 @@ class Wavelet(nn.Module):
         threshold = self.threshold * noise_std
         height, width = y.shape[-2:]
         padded = nn.functional.pad(y, (0, width % 2, 0, height % 2), mode="replicate")
-        denoised = [self.dictionary(image, threshold) for image in padded.split(1)]
-        return torch.cat(denoised)[..., :height, :width]
+
+        def shrink(images: Tensor) -> Tensor:
+            return torch.cat([self.dictionary(image, threshold) for image in images.split(1)])
+
+        return _in_opponent_colours(padded, shrink)[..., :height, :width]
 
 
 def _need(package: str, what: str) -> None:

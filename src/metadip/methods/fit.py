@@ -16,7 +16,7 @@ from metadip.fitting.optimizers import Optimizer
 from metadip.methods.measurement import ImageShape, Measured, split
 from metadip.methods.scaling import rescaled
 from metadip.priors import Prior
-from metadip.types import FitResult, InverseProblem, Objective
+from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 
 class FitReconstructor(Reconstructor):
@@ -75,7 +75,11 @@ class FitReconstructor(Reconstructor):
         return self.prior.image_channels
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Refuse nothing: a fit serves whatever operator has a gradient."""
+        """Refuse what the prior's input cannot be made of; else any operator with a gradient."""
+        try:
+            self.prior.latent.of(problem)
+        except ValueError as error:
+            raise UserError(f"{task} does not suit the prior: {error}") from error
 
     def forward(
         self,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +89,12 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that the results depend on, the content of the prior's file included."""
+        """Hash of all that the results depend on: settings, the prior's file, our version."""
         from metadip.runs.continuing import fingerprint
 
         tree = config.plain(self.cfg)
-        facts = {name: tree[name] for name in THAT_MATTER} | {"ckpt": fingerprint(self.cfg)}
-        return _hash(facts)
+        facts = {name: tree[name] for name in THAT_MATTER}
+        return _hash(facts | {"ckpt": fingerprint(self.cfg), "version": version("metadip")})
 
     def problem(self, image: Image) -> InverseProblem:
         """Measure an image as ``infer.py`` does: by the seed and the image's name."""
