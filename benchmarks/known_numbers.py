@@ -67,7 +67,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     jobs = [(name, path, method) for name, path in images for method in options.methods]
     for name, path, method in tqdm(jobs, unit="image", disable=None):
         own = options.settings if method == "bm3d" else []
-        settings = {"seed": options.seed, "settings": own}
+        settings = {"seed": options.seed, "settings": own, "set12": str(options.set12)}
         file = options.out / f"{method}_{name}.json"
         entry = json.loads(file.read_text()) if file.is_file() else {}
         if entry and entry["settings"] != settings:

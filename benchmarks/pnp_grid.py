@@ -34,8 +34,8 @@ PENALTIES = (0.05, 0.2, 1.0)
 ITERATIONS = (10, 20, 40)
 PRESET = """\
 # Parameters of method=pnp_admm for task={task} with denoiser={denoiser}: the best
-# of {n_points} points, {psnr_db:.2f} dB on {n_images} validation images of {size} px
-# [benchmarks/pnp_grid.py].
+# of {n_points} points, {psnr_db:.2f} dB on the first {n_images} validation images of {size} px
+# [benchmarks/pnp_grid.py{settings}].
 strength: {strength:.4f}  # noise level that the denoiser is told at last; it begins at 0.5
 penalty: {penalty:g}  # rho, weight of the denoised image against the measurement
 iterations: {iterations}  # calls of the denoiser
@@ -111,7 +111,9 @@ def table_of(means: Mapping[Point, float]) -> str:
     return markdown_table(list(rows.values()), titles, formats)
 
 
-def write_preset(means: Mapping[Point, float], options: argparse.Namespace) -> Path:
+def write_preset(
+    means: Mapping[Point, float], options: argparse.Namespace, *, n_images: int
+) -> Path:
     """Write the best point as a preset."""
     best = max(means, key=lambda point: means[point])
     name = f"{options.task}_{options.denoiser}.yaml"
@@ -119,7 +121,7 @@ def write_preset(means: Mapping[Point, float], options: argparse.Namespace) -> P
     values = {**best._asdict(), "strength": best.strength / 255, "psnr_db": means[best]}
     text = PRESET.format(
         task=options.task, denoiser=options.denoiser, size=options.size, n_points=len(means),
-        n_images=options.count, **values,
+        n_images=n_images, settings="".join(f" {s}" for s in options.settings), **values,
     )  # fmt: skip
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -157,7 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_folder(options.out)
         found = measure_all([Point(*values) for values in grid], options)
         means = {point: statistics.fmean(values) for point, values in found.items()}
-        print(f"{table_of(means)}\npreset: {write_preset(means, options)}")
+        n_images = min(map(len, found.values()))
+        preset = write_preset(means, options, n_images=n_images)
+        print(f"{table_of(means)}\npreset: {preset}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -155,3 +155,28 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     with pytest.raises(UserError, match=r"download failed \(no route to host\): fetch https://hug"):
         DRUNet("download", channels=1)
+
+
+@pytest.mark.parametrize("name", ["bm3d", "tv", "wavelet"])
+def test_colours_are_denoised_together(name: str):
+    """In opponent colours, which beats red, green and blue one by one."""
+    x = picture(32, 32)
+    y = x + noise(x)
+    denoiser = MAKE[name]()
+    alone = torch.cat([denoiser(channel, NOISE_STD) for channel in y.split(1, dim=1)], dim=1)
+    gain = psnr_db(denoiser(y, NOISE_STD), x) - psnr_db(alone, x)
+    assert gain.item() > 0.3
+
+
+def test_opponent_colours_keep_energy_and_grey():
+    seen = []
+
+    def keep(image: Tensor) -> Tensor:
+        seen.append(image)
+        return image
+
+    y = torch.rand(2, 3, 4, 5)
+    torch.testing.assert_close(module._in_opponent_colours(y, keep), y)
+    torch.testing.assert_close(seen[0].norm(), y.norm())
+    module._in_opponent_colours(y[:, :1].expand(-1, 3, -1, -1), keep)
+    assert seen[1][:, 1:].abs().max() < 1e-6

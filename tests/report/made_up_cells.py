@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from metadip.report import Table, save_image
+from metadip.report import Table, save_image, write_benchmark
+from metadip.report.benchmark import judge, read_cells
 
 METHODS = {"metadip": "MetaDIP (50)", "dip": "DIP <1000>", "tv": "TV", "bm3d": "BM3D"}
 PUBLISHED = {
@@ -112,3 +113,8 @@ def fill_folder(out: Path, *, side: int = 64, images: Sequence[str] = ("a1", "b2
                     )  # fmt: skip
                     name = f"{method}_{task}_{kind}_{image}_0.png"
                     save_image(out / "cells" / name, x + 10 ** (-psnr / 20) * (1 + k) * noise)
+
+
+def write(out: Path, table: Table, **options: Any) -> None:
+    """Write what the cells of a folder say."""
+    write_benchmark(out, table, judge(read_cells(out), table), **options)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from metadip.report import Table, read_cells, write_benchmark
+from metadip.report import Table, read_cells
 from metadip.report.benchmark.cells import judge
 from metadip.report.benchmark.summary import best_methods, summarize
 from metadip.report.benchmark.tables import markdown
 from metadip.types import UserError
-from tests.report.made_up_cells import fill_folder, make_table, write_cell
+from tests.report.made_up_cells import fill_folder, make_table, write, write_cell
 
 
 def fill_by_hand(out: Path) -> None:
@@ -116,7 +116,7 @@ def test_rounding_does_not_hide_the_own_result(tmp_path: Path):
 def test_files(tmp_path: Path):
     fill_folder(tmp_path, side=16)
     write_cell(tmp_path, method="of_another_table", image="a1", psnr_db=50.0)
-    write_benchmark(tmp_path, make_table(tasks={"denoise_25": "Denoising"}))
+    write(tmp_path, make_table(tasks={"denoise_25": "Denoising"}))
     pictures = ["pictures_denoise_25_shapes.png", "pictures_denoise_25_waves.png"]
     texts = ["report.html", "results.csv", "summary.csv", "table.md"]
     expected = {"cells", "nmse_curves.png", *pictures, *texts}
@@ -136,7 +136,7 @@ def test_files(tmp_path: Path):
 
 def test_cells_without_pictures_or_curves(tmp_path: Path):
     write_cell(tmp_path, method="tv", image="a", psnr_db=30.0)
-    write_benchmark(tmp_path, make_table(claims=[], notes=[], published={}))
+    write(tmp_path, make_table(claims=[], notes=[], published={}))
     assert not (tmp_path / "nmse_curves.png").exists()
     assert "What the paper claims" not in (tmp_path / "report.html").read_text("utf-8")
     assert "## Notes" not in (tmp_path / "table.md").read_text("utf-8")
@@ -144,13 +144,13 @@ def test_cells_without_pictures_or_curves(tmp_path: Path):
 
 def test_no_images(tmp_path: Path):
     with pytest.raises(ValueError, match="max_images must be at least 1, got 0"):
-        write_benchmark(tmp_path, make_table(), max_images=0)
+        write(tmp_path, make_table(), max_images=0)
 
 
 def test_no_cells(tmp_path: Path):
     write_cell(tmp_path, method="unknown", image="a")
     with pytest.raises(UserError, match=r"no finished cell of table 'made_up' in '.*cells'; run"):
-        write_benchmark(tmp_path, make_table())
+        write(tmp_path, make_table())
 
 
 @pytest.mark.parametrize(

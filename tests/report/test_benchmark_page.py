@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from metadip.report import read_cells, write_benchmark
+from metadip.report import read_cells
 from metadip.report.benchmark.cells import judge
 from metadip.report.benchmark.page import CURVE_POINTS, write_page
 from metadip.report.benchmark.summary import summarize
-from tests.report.made_up_cells import fill_folder, make_table
+from tests.report.made_up_cells import fill_folder, make_table, write
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -136,7 +136,7 @@ def test_embedded_images_and_curves(folder: Path):
 
 def test_large_pictures_are_compressed(tmp_path: Path):
     fill_folder(tmp_path, side=272, images=["a"])
-    write_benchmark(tmp_path, make_table(tasks={"cs": "cs"}, sets={"waves": "waves"}))
+    write(tmp_path, make_table(tasks={"cs": "cs"}, sets={"waves": "waves"}))
     data = embedded((tmp_path / "report.html").read_text("utf-8"))
     assert data["truths"]["waves"]["a"]["picture"].startswith("data:image/webp;base64,")
 

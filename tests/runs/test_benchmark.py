@@ -202,3 +202,57 @@ def test_memory_is_watched():
         kept = torch.ones(30_000_000)  # 120 MB
         kept += 1
     assert memory.megabytes is None or 100 < memory.megabytes < 400
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "metadip_denoise",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in sorted(f.stem for f in (config.conf_dir() / "table").glob("*.yaml"))
+            if name != "metadip_denoise"
+        ),
+    ],
+)
+def test_every_table_has_a_quick_form(table: str, tmp_path: Path):
+    """All its methods, but one whose weights are not at hand, on one small built-in picture."""
+    arguments = [f"table={table}", "quick=true", f"out={tmp_path}", "threads=1", "progress=false"]
+    assert run(*arguments) == 0
+    cfg = config.compose("benchmark", [f"table={table}"]).table
+    expected = {(method, task) for method in cfg.methods for task in cfg.tasks}
+    found = {(row["method"], row["task"]) for row in rows(tmp_path)}
+    unserved = {("supervised", task) for task in cfg.tasks if task.startswith("cpr")}
+    assert expected - found <= unserved | {("drunet", task) for task in cfg.tasks}
+    assert all(float(row["psnr_db"]) > 0 for row in rows(tmp_path))
+    assert all(int(row["steps"]) <= 20 for row in rows(tmp_path))
+    text = (tmp_path / "table.md").read_text()
+    assert "quick: few steps" in text
+    assert "## Claims" not in text
+
+
+def test_cells_of_other_settings_are_not_shown(photos: Path, tmp_path: Path):
+    assert run(*words(photos, tmp_path, "methods=[dip]")) == 0
+    assert run(*words(photos, tmp_path, "methods=[single_image]", "image_size=20")) == 0
+    assert {row["method"] for row in rows(tmp_path)} == {"single_image"}
+    assert run(*words(photos, tmp_path, "methods=[]")) == 0  # runs nothing, shows what is there
+    assert [(row["method"], row["image"]) for row in rows(tmp_path)] == [
+        ("dip", "photo_0"),
+        ("dip", "photo_1"),
+    ]
+
+
+def test_images_of_like_names_are_told_apart(photos: Path, tmp_path: Path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, source in (("a b", "photo 0"), ("a_b", "photo 1")):
+        (folder / f"{name}.png").write_bytes((photos / f"{source}.png").read_bytes())
+    assert run(*words(folder, tmp_path / "out", "methods=[dip]")) == 0
+    found = rows(tmp_path / "out")
+    assert [row["image"] for row in found] == ["a_b", "a_b.1"]
+    assert found[0]["psnr_db"] != found[1]["psnr_db"]
+
+
+def test_results_among_the_images_are_refused(photos: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(*words(photos, photos / "results")) == 2
+    assert "lies inside images=" in capsys.readouterr().err

@@ -53,6 +53,11 @@ class DenoiserReconstructor(Reconstructor):
                 f"method={name} removes Gaussian noise; for {task} use method=pnp_admm "
                 f"denoiser={name}"
             )
+        if self.image_channels not in (None, problem.image_shape[0]):
+            raise UserError(
+                f"method={name} has weights for images of {self.image_channels} channels, not "
+                f"{problem.image_shape[0]}: set denoiser.channels and denoiser.weights"
+            )
         noise = problem.physics.noise_model
         if not isinstance(noise, GaussianNoise):
             raise UserError(

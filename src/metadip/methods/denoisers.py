@@ -19,6 +19,7 @@ from metadip.types import UserError
 
 IMPLEMENTATIONS = ("torch", "pypi")
 BM3D_MIN_PX = 8  # side of a block
+WAVELET_MIN_PX = 15  # db8 does not fit into less
 BM3D_CHUNK = 256  # groups of blocks at once: 0.1 GB of candidates; changes no result
 OPPONENT = torch.nn.functional.normalize(
     torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
@@ -192,7 +193,7 @@ class Wavelet(nn.Module):
             0.
     Raises:
         ValueError: ``threshold`` is not above 0.
-        UserError: ptwt is not installed.
+        UserError: ptwt is not installed; when called, an image of less than 15 px.
     References: Donoho and Johnstone (1994), doi:10.1093/biomet/81.3.425.
     """
 
@@ -212,6 +213,11 @@ class Wavelet(nn.Module):
         """See ``Denoiser``; one image at a time, because its end is judged by all of them."""
         threshold = self.threshold * noise_std
         height, width = y.shape[-2:]
+        if min(height, width) < WAVELET_MIN_PX:
+            raise UserError(
+                f"denoiser=wavelet needs images of at least {WAVELET_MIN_PX} px, got "
+                f"{height}x{width}: take denoiser=nlm"
+            )
         padded = nn.functional.pad(y, (0, width % 2, 0, height % 2), mode="replicate")
 
         def shrink(images: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class DRUNet(nn.Module):
 def _read(path: str) -> Any:
     """Read a file of tensors."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(str(path), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
             f"denoiser.weights={path} cannot be read: it must be 'download' or a file of weights, "

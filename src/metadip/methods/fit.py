@@ -77,7 +77,7 @@ class FitReconstructor(Reconstructor):
     def check(self, problem: InverseProblem, *, task: str) -> None:
         """Refuse what the prior's input cannot be made of; else any operator with a gradient."""
         try:
-            self.prior.latent.of(problem)
+            self.prior.with_channels(problem.image_shape[0]).latent.of(problem)
         except ValueError as error:
             raise UserError(f"{task} does not suit the prior: {error}") from error
 

@@ -27,7 +27,8 @@ def watch(
     Shape:
         ``images``: (1, C, H, W) each, the first of them before any step.
     """
-    begin, y = time.perf_counter(), problem.y
+    y = problem.y
+    begin = _now(y)
     state = FitState(
         problems=[problem],
         n_steps=steps,
@@ -54,9 +55,16 @@ def watch(
         steps=state.step,
         stop_step=state.stop_steps.get(0),
         stop_reason=state.stop_reasons.get(0),
-        seconds=time.perf_counter() - begin,
+        seconds=_now(y) - begin,
         curves={name: curve[0, : state.step + 1] for name, curve in state.curves.items()},
     )
+
+
+def _now(like: Tensor) -> float:
+    """Return the time in seconds once all work on a tensor's device is done."""
+    if like.is_cuda:
+        torch.cuda.synchronize(like.device)
+    return time.perf_counter()
 
 
 def _call(hooks: Sequence[Any], method: str, state: FitState) -> None:

@@ -35,10 +35,10 @@ class PnPADMM(Reconstructor):
         ``strength``: a start as far off as A^T y would pass a weak denoiser unchanged. For a linear
         A the first line is solved in closed form where deepinv knows one, else by conjugate
         gradients, and v begins as A^T y. For amplitudes y = |B x| it is 10 subgradient steps of
-        length 1 / (||B||^2 + rho) from v - u, which never raise the objective, and v begins as a
-        flat grey image with the energy of y: images are not negative, so it correlates with the
-        truth and settles the sign. The operator is taken at the scale E||A x||^2 = ||x||^2, so that
-        one rho serves many.
+        length 1 / (||B||^2 + rho) from v - u, which for y >= 0 never raise the objective, and v
+        begins as a flat grey image with the energy of y: images are not negative, so it correlates
+        with the truth and settles the sign. The operator is taken at the scale E||A x||^2 =
+        ||x||^2, so that one rho serves many.
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
     Args:

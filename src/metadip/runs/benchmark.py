@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ from tqdm import tqdm
 
 from metadip import config
 from metadip.runs.cells import Cells, Image, Recipe, images_of, part_of
-from metadip.runs.process import prepare_process
+from metadip.runs.process import check_apart, prepare_process
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
-    from metadip.report.benchmark import Table
+    from metadip.report.benchmark import Cell, Table
 
 QUICK_IMAGE_PX, QUICK_COUNT = 32, 1
 OTHER_SETS = {"images": "own images", "sample": "built-in picture"}
@@ -37,23 +38,29 @@ def benchmark(cfg: config.Config) -> None:
     prepare_process(cfg)
     if cfg.quick:
         cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
-    out, recipes, every = Path(cfg.out), _recipes(cfg), list(images_of(cfg))
+    out, every = Path(cfg.out), list(images_of(cfg))
+    if cfg.images is not None:
+        check_apart(out, "images", str(cfg.images))
+    recipes, chosen = _recipes(cfg), _chosen_names(cfg)
     images = part_of(every, None if cfg.part is None else str(cfg.part))
     table = _table(cfg, every)
     prepare_folder(out / "cells")
     save_provenance(out, config_yaml=config.to_yaml(cfg))
     cells = Cells(out, seed=cfg.seed)
+    wanted = [
+        (recipe, image)
+        for image in images
+        for recipe in recipes
+        if (recipe.task, recipe.method) in chosen and recipe.wants(image)
+    ]
     try:
-        _run_cells(cells, recipes, images, progress=cfg.progress)
+        _run_cells(cells, wanted, progress=cfg.progress)
     finally:  # also of an interrupted run
-        _write(cfg, replace(table, not_run=_reasons(recipes)))
+        _write(cfg, cells, replace(table, not_run=_reasons(recipes)), recipes, every)
 
 
-def _run_cells(
-    cells: Cells, recipes: Sequence[Recipe], images: Sequence[Image], *, progress: bool
-) -> None:
+def _run_cells(cells: Cells, wanted: Sequence[tuple[Recipe, Image]], *, progress: bool) -> None:
     """Run what is missing, all methods on an image before the next."""
-    wanted = [(r, image) for image in images for r in recipes if r.wants(image)]
     missing = [pair for pair in wanted if not cells.is_done(*pair)]
     for pair in missing:
         cells.forget(*pair)
@@ -65,7 +72,7 @@ def _run_cells(
             bar.set_description(f"{recipe.method} {recipe.task} {image.name}")
             if recipe.refused is not None:
                 continue
-            if made is None or made[:2] != (recipe.task, image):
+            if made is None or made[0] != recipe.task or made[1] is not image:
                 made = None
                 made = recipe.task, image, recipe.problem(image)
                 cells.show(*made)
@@ -76,16 +83,14 @@ def _try(cells: Cells, recipe: Recipe, image: Image, problem: InverseProblem) ->
     """Run a cell; a method that cannot serve the task is left out, and says why."""
     try:
         cells.run(recipe, image, problem)
-    except (UserError, ValueError) as error:
+    except UserError as error:
         recipe.refused = " ".join(str(error).split())
         tqdm.write(f"{recipe.method} is not run on {recipe.task}: {recipe.refused}")
 
 
 def _recipes(cfg: config.Config) -> list[Recipe]:
-    """Return what is to be run on each image, task after task."""
-    chosen = {
-        what: _chosen(what, cfg[what], list(cfg.table[what])) for what in ("methods", "tasks")
-    }
+    """Return what the table runs on each image, task after task."""
+    device = _device(str(cfg.device))
     return [
         Recipe(
             method=method,
@@ -97,11 +102,19 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
             ],
             count=cfg.table.methods[method].get("count"),
             quick=cfg.quick,
-            device=_device(str(cfg.device)),
+            device=device,
         )
-        for task in chosen["tasks"]
-        for method in chosen["methods"]
+        for task in cfg.table.tasks
+        for method in cfg.table.methods
     ]
+
+
+def _chosen_names(cfg: config.Config) -> set[tuple[str, str]]:
+    """Return the (task, method) that are to be run."""
+    methods, tasks = (
+        _chosen(what, cfg[what], list(cfg.table[what])) for what in ("methods", "tasks")
+    )
+    return set(product(tasks, methods))
 
 
 def _chosen(what: str, wanted: Sequence[str] | None, known: list[str]) -> list[str]:
@@ -153,26 +166,40 @@ def _table(cfg: config.Config, images: Sequence[Image]) -> Table:
     )
 
 
-def _write(cfg: config.Config, table: Table) -> None:
-    """Write what the finished cells say, the paper's claims judged by them."""
+def _write(
+    cfg: config.Config,
+    cells: Cells,
+    table: Table,
+    recipes: Sequence[Recipe],
+    images: Sequence[Image],
+) -> None:
+    """Write what the finished cells of these settings say, the paper's claims judged by them."""
     from metadip.report.benchmark import judge, judged_claims, read_cells, write_benchmark
 
     out = Path(cfg.out)
-    if finished := judge(read_cells(out), table):
+    named = {cells.path(r, i).stem: (r, i) for r, i in product(recipes, images)}
+    known = [cell for cell in read_cells(out) if cell["id"] in named]
+    finished = judge([cell for cell in known if cells.is_done(*named[cell["id"]])], table)
+    if finished:
         claims = [] if cfg.quick else config.plain(cfg.table)["claims"]
-        write_benchmark(out, replace(table, claims=judged_claims(claims, table, finished)))
+        judged = judged_claims(claims, table, finished)
+        notes = [*table.notes, *_made_on(finished)]
+        write_benchmark(out, replace(table, claims=judged, notes=notes), finished)
         print(f"results: {out / 'table.md'} and {out / 'report.html'}")
+
+
+def _made_on(cells: Sequence[Cell]) -> list[str]:
+    """Say on what the cells were made, and how many on each."""
+    counts = Counter(str(cell.get("made_on")) for cell in cells)
+    return [f"{n} of {len(cells)} results made on {machine}" for machine, n in counts.items()]
 
 
 def _notes(cfg: config.Config, images: Sequence[Image]) -> list[str]:
     """Say what the numbers were made of and on."""
-    from metadip.report import machine
-
     groups = Counter(image.group for image in images)
     sizes = dict.fromkeys(f"{image.x.shape[-1]}x{image.x.shape[-2]}" for image in images)
     return [
         f"images: {', '.join(f'{n} of {group}' for group, n in groups.items())}; "
         f"{', '.join(sizes)} px; split {cfg.split}; seed {cfg.seed}",
         f"last command: {shlex.join(sys.argv)}",
-        "; ".join(f"{key} {value}" for key, value in machine().items() if value is not None),
     ]

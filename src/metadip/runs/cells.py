@@ -28,7 +28,7 @@ THAT_MATTER = ("method", "callbacks", "task", "fit", "seed")  # settings that a 
 DECIMALS = 4  # of curves, dB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Image:
     """One ground truth ``x`` (1, C, H, W), number ``index`` of the set ``group``.
 
@@ -89,12 +89,16 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that the results depend on: settings, the prior's file, our version."""
+        """Hash of the settings, the content of the files that they name, and our version."""
         from metadip.runs.continuing import fingerprint
 
         tree = config.plain(self.cfg)
         facts = {name: tree[name] for name in THAT_MATTER}
-        return _hash(facts | {"ckpt": fingerprint(self.cfg), "version": version("metadip")})
+        facts |= {"ckpt": fingerprint(self.cfg), "version": version("metadip")}
+        named = [v for v in config.leaves(tree["method"]).values() if isinstance(v, str)]
+        if files := [Path(value) for value in named if Path(value).is_file()]:
+            facts["files"] = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return _hash(facts)
 
     def problem(self, image: Image) -> InverseProblem:
         """Measure an image as ``infer.py`` does: by the seed and the image's name."""
@@ -127,9 +131,9 @@ class Cells:
         """Tell whether a cell was finished with the same settings and image."""
         try:
             entry = json.loads(self.path(recipe, image).read_text("utf-8"))
-        except (OSError, ValueError):
+            return bool(entry.get("key") == _cell_key(recipe, image))
+        except (OSError, ValueError, UserError):  # a prior that is gone has no key
             return False
-        return bool(entry.get("key") == _cell_key(recipe, image))
 
     def forget(self, recipe: Recipe, image: Image) -> None:
         """Remove a cell that was made with other settings, so that no table shows it."""
@@ -149,12 +153,13 @@ class Cells:
         """Run a cell and keep it.
 
         Raises:
-            UserError, ValueError: the method cannot serve the task.
+            UserError: the method cannot serve the task.
         """
         from metadip.callbacks import OraclePSNR
         from metadip.report import save_image, write_json
 
-        method = recipe.built  # building may take long and is not the cell's time
+        method = recipe.built
+        method.check(problem, task=f"task={recipe.cfg.choices.task}")
         with PeakMemory(recipe.device) as memory:
             (result,) = method.reconstruct([problem], hooks=[OraclePSNR()])
         entry = {
@@ -165,6 +170,7 @@ class Cells:
             "seed": self.seed,
             **_numbers(problem, result),
             "peak_memory_mb": memory.megabytes,
+            "made_on": _made_on(recipe.device),
             "key": _cell_key(recipe, image),
         }
         path = self.path(recipe, image)
@@ -185,6 +191,14 @@ def _numbers(problem: InverseProblem, result: FitResult) -> dict[str, Any]:
     }
     del entry["name"]
     return entry | {"lpips": lpips(result.x_hat, problem.x), "curves": curves}
+
+
+def _made_on(device: torch.device) -> str:
+    """Say on what a cell is made."""
+    from metadip.report import git_commit, machine
+
+    facts = {**machine(), "device": device.type, "commit": (git_commit() or "none")[:10]}
+    return ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
 
 
 def _cell_key(recipe: Recipe, image: Image) -> str:
@@ -220,10 +234,15 @@ def images_of(cfg: config.Config) -> Iterator[Image]:
     else:
         sources = {name: config.build(node.images) for name, node in cfg.table.sets.items()}
     for group, source in sources.items():
+        seen: set[str] = set()
         for index in range(min(cfg.count, len(source))):
             image = source[SampleKey(0, index)]
             drawn_by = files[index] if files else image.name  # as infer.py does with a folder
-            yield Image(group, index, _safe(image.name), drawn_by, image.x[None])
+            name = _safe(image.name)
+            if name in seen:  # "a b" and "a_b"
+                name = f"{name}.{index}"
+            seen.add(name)
+            yield Image(group, index, name, drawn_by, image.x[None])
 
 
 def part_of(images: list[Image], part: str | None) -> list[Image]:

@@ -76,7 +76,7 @@ def _check_same(cfg: config.Config, ckpt_sha256: str | None) -> None:
     except (OSError, ValueError):
         known = None
     if known not in (None, ckpt_sha256):
-        raise _mixing(out, f"another content of ckpt={cfg.ckpt}")
+        raise _mixing(out, f"another content of ckpt={cfg.method.ckpt}")
 
 
 def _mixing(out: Path, difference: str) -> UserError:

@@ -171,7 +171,7 @@ def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) ->
         "mean": mean_entry(entries),
         "method": cfg.choices.method,
         "task": cfg.physics or cfg.choices.task,
-        "ckpt": cfg.ckpt if "ckpt" in cfg.method else None,
+        "ckpt": cfg.method.get("ckpt"),
         "seed": cfg.seed,
     }
     write_json(out / "metrics.json", metrics)

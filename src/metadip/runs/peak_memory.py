@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
 from pathlib import Path
 from typing import Self
@@ -17,8 +19,8 @@ class PeakMemory:
 
     Model:
         On a GPU what PyTorch had allocated at most, less what it had before. On a CPU the growth of
-        the process's resident set, looked at every 20 ms: what earlier work left to the allocator
-        is used again unseen, so that small fits seem to need nothing.
+        the process's resident set, looked at every 20 ms, after free memory was given back to the
+        system where glibc does so; what lies scattered is used again unseen.
     Args:
         device: where the work is done.
     """
@@ -32,6 +34,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self.before = torch.cuda.memory_allocated(self.device)
         elif STATM.is_file():
+            _give_back()
             self.before = self.highest = _resident_bytes()
             self.thread = threading.Thread(target=self._watch, daemon=True)
             self.thread.start()
@@ -55,6 +58,12 @@ class PeakMemory:
             self.highest = max(self.highest, _resident_bytes())
             if self.done.wait(INTERVAL_S):
                 return
+
+
+def _give_back() -> None:
+    """Ask glibc to return what was freed; other systems have no such call."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _resident_bytes() -> int:

@@ -19,6 +19,7 @@ from metadip.methods import image_shape_of
 from metadip.methods.scaling import rescaled
 from metadip.physics import Denoise, MeasurementFolder, OwnOperator, check_size, load_measurement
 from metadip.physics.tasks import SensingTask
+from metadip.runs.process import check_apart
 from metadip.types import InverseProblem, Task, UserError
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
             "give either input=IMAGE_OR_FOLDER to simulate measurements of, or "
             "measurement=FILE_OR_FOLDER"
         )
-    _check_apart(cfg)
+    key = "input" if cfg.measurement is None else "measurement"
+    check_apart(Path(cfg.out), key, str(cfg[key]))
     if cfg.measurement is None:
         return _simulated(cfg, method)
     if cfg.image_size is not None:
@@ -179,14 +181,6 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
         truth=cfg.truth,
         seed=cfg.seed,
     )
-
-
-def _check_apart(cfg: config.Config) -> None:
-    """Refuse a run whose pictures would be among its own inputs the next time."""
-    key = "input" if cfg.measurement is None else "measurement"
-    folder = Path(str(cfg[key])).resolve()
-    if folder.is_dir() and Path(cfg.out).resolve().is_relative_to(folder):
-        raise UserError(f"out={cfg.out} lies inside {key}={cfg[key]}: choose another out")
 
 
 def check_problems(source: ProblemSource) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metadip.types import FitState, Objective, UserError
+from metadip.types import FitResult, FitState, InverseProblem, Objective, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,8 +85,24 @@ def from_single_image(
     path = sample_picture(SAMPLE_PICTURE) if image is None else image
     x = read_image(path, channels=prior.image_channels)
     x = crop_and_resize(x, None, size_px, str(path))[None]
-    start = _fitted(prior, x, objective, optimizer, steps=image_steps, seed=seed)
-    return FitReconstructor(start, objective=objective, optimizer=optimizer, steps=steps, seed=seed)
+
+    class StartsFromImage(FitReconstructor):
+        """Fit the clean image when the first measurement comes: before, it may be for nothing."""
+
+        started = False
+
+        def reconstruct(
+            self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
+        ) -> list[FitResult]:
+            if not self.started:
+                clean = x.to(next(self.prior.parameters()).device)
+                self.prior = _fitted(
+                    self.prior, clean, objective, optimizer, steps=image_steps, seed=seed
+                )
+                self.started = True
+            return super().reconstruct(problems, hooks=hooks)
+
+    return StartsFromImage(prior, objective=objective, optimizer=optimizer, steps=steps, seed=seed)
 
 
 def _fitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from metadip.report.benchmark.cells import Cell, Table, judge, read_cells
@@ -15,7 +16,7 @@ from metadip.types import UserError
 __all__ = ["Cell", "Table", "judge", "judged_claims", "read_cells", "write_benchmark"]
 
 
-def write_benchmark(out: Path, table: Table, *, max_images: int = 6) -> None:
+def write_benchmark(out: Path, table: Table, cells: Sequence[Cell], *, max_images: int = 6) -> None:
     """Write tables, figures and the report of the cells that are finished.
 
     ``results.csv`` has a line per cell, ``summary.csv`` and ``table.md`` compare the methods on
@@ -24,16 +25,16 @@ def write_benchmark(out: Path, table: Table, *, max_images: int = 6) -> None:
 
     Args:
         out: folder of the table, with ``cells/`` in it.
-        table: what to show and in which order; cells of other methods, tasks and sets are left out.
+        table: what to show and in which order.
+        cells: the results, see ``judge``.
         max_images: images that the report holds per task and set, at least 1.
     Raises:
         ValueError: ``max_images < 1``.
-        UserError: no cell of the table is finished, a file is no cell, or ``out`` is not writable.
+        UserError: there are no cells, or ``out`` is not writable.
     Cost: in the report, at most 17 kB per picture of 3 x 64 x 64 and 7 kB for its curves.
     """
     if max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}")
-    cells = judge(read_cells(out), table)
     if not cells:
         raise UserError(
             f"no finished cell of table '{table.name}' in '{out / 'cells'}'; "

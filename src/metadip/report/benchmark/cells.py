@@ -73,12 +73,15 @@ def read_cells(out: Path) -> list[Cell]:
     Raises:
         UserError: a file is no cell.
     """
-    return [_read_cell(file) for file in sorted((out / "cells").glob("[!.]*.json"))]
+    found = (_read_cell(file) for file in sorted((out / "cells").glob("[!.]*.json")))
+    return [cell for cell in found if cell is not None]
 
 
-def _read_cell(file: Path) -> Cell:
+def _read_cell(file: Path) -> Cell | None:
     try:
         cell = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return None  # another process has just begun to do it anew
     except (OSError, ValueError):
         cell = None
     if not isinstance(cell, dict) or (missing := [key for key in IDENTITY if key not in cell]):
