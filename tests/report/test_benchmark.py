@@ -95,8 +95,8 @@ def test_steps_to_reference(tmp_path: Path):
 def test_never_counts_as_infinitely_many_steps(tmp_path: Path):
     for image, top in (("a", 30.0), ("b", 29.0)):
         write_cell(tmp_path, method="metadip", image=image, psnr_db=30.0)
-        curves = {"psnr_db": [10.0, top]}
-        write_cell(tmp_path, method="dip", image=image, psnr_db=top, steps=1, curves=curves)
+        curves = {"psnr_db": [10.0, 20.0, top]}
+        write_cell(tmp_path, method="dip", image=image, psnr_db=top, steps=2, curves=curves)
     table = make_table()
     rows = summarize(table, judge(read_cells(tmp_path), table))
     dip = next(row for row in rows if row["method"] == "dip")
@@ -106,11 +106,11 @@ def test_never_counts_as_infinitely_many_steps(tmp_path: Path):
 
 def test_rounding_does_not_hide_the_own_result(tmp_path: Path):
     write_cell(
-        tmp_path, method="metadip", image="a", psnr_db=30.00001, steps=1,
-        curves={"psnr_db": [10.0, 30.0]},
+        tmp_path, method="metadip", image="a", psnr_db=30.00001, steps=2,
+        curves={"psnr_db": [10.0, 20.0, 30.0]},
     )  # fmt: skip
     (cell,) = judge(read_cells(tmp_path), make_table())
-    assert (cell["steps_to_reference"], cell["seconds_to_reference"]) == (1, 10.0)
+    assert (cell["steps_to_reference"], cell["seconds_to_reference"]) == (2, 10.0)
 
 
 def test_files(tmp_path: Path):

@@ -190,7 +190,7 @@ def _write(
 
 def _made_on(cells: Sequence[Cell]) -> list[str]:
     """Say on what the cells were made, and how many on each."""
-    counts = Counter(str(cell.get("made_on")) for cell in cells)
+    counts = Counter(cell["made_on"] for cell in cells if "made_on" in cell)
     return [f"{n} of {len(cells)} results made on {machine}" for machine, n in counts.items()]
 
 

@@ -138,13 +138,13 @@ def at_place(cells: Sequence[Cell], task: str, images: str) -> list[Cell]:
 def curves_of(cell: Cell) -> dict[str, Curve]:
     """Return the PSNR curves of a cell, in dB at each step from 0 on.
 
-    One with a single value, such as that of a closed form, is none.
+    One of two values, before and after a denoiser's only step, is none.
     """
     curves = cell.get("curves") or {}
     return {
         name: curves[name]
         for name in CURVES
-        if sum(value is not None for value in curves.get(name) or ()) > 1
+        if sum(value is not None for value in curves.get(name) or ()) > 2
     }
 
 

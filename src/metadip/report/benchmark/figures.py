@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
 # Told apart on white and on black, by colour-blind readers too (after Okabe and Ito).
 COLOURS = (
     *("#0f7fc4", "#d1662c", "#12936b", "#b8578f", "#b08900", "#5b6bc8"),
-    *("#3aa6b9", "#a34a3a", "#7c8a2e", "#8a7f78"),
+    *("#3aa6b9", "#a34a3a", "#7c8a2e", "#8a7f78", "#d94f70", "#2f9e44"),
+    *("#9c6ade", "#c48a5a", "#5f8f9b", "#e07b00"),
 )
 PICTURE_INCHES = 1.25
 PICTURE_ROWS = 4
+TITLE_WIDTH = 18  # letters above a picture
 
 
 def colours(table: Table) -> dict[str, str]:
@@ -60,7 +63,7 @@ def save_nmse_curves(out: Path, table: Table, cells: Sequence[Cell]) -> None:
     n_columns = math.ceil(math.sqrt(len(with_curves)))
     n_rows = -(-len(with_curves) // n_columns)
     with mpl.rc_context(STYLE):
-        width = 1.6 + 3.0 * n_columns
+        width = max(6.0, 0.4 + 3.2 * n_columns)
         figure, axes = new_figure(n_rows, n_columns, 2.6, width_inches=width, sharey=True)
         for ax in axes[len(with_curves) :]:
             ax.set_axis_off()
@@ -73,7 +76,7 @@ def save_nmse_curves(out: Path, table: Table, cells: Sequence[Cell]) -> None:
         for ax in axes[::n_columns]:
             ax.set_ylabel("NMSE")
         shown = {table.methods[key]: lines[key] for key in table.methods if key in lines}
-        figure.legend(list(shown.values()), list(shown), loc="outside right upper")
+        figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=2)
         save_figure(out / "nmse_curves.png", figure)
 
 
@@ -133,10 +136,10 @@ def _save_sheet(path: Path, out: Path, table: Table, cells: list[Cell], title: s
     shown = chosen_images(cells, PICTURE_ROWS)
     n_columns = len(methods) + 2
     width = PICTURE_INCHES * n_columns
-    figure, axes = new_figure(len(shown), n_columns, PICTURE_INCHES + 0.3, width_inches=width)
+    figure, axes = new_figure(len(shown), n_columns, PICTURE_INCHES + 0.4, width_inches=width)
     names = ["truth", "measured", *(table.methods[method] for method in methods)]
     for ax, name in zip(axes, names, strict=False):
-        ax.set_title(name, fontsize=8, parse_math=False)
+        ax.set_title(textwrap.fill(name, TITLE_WIDTH), fontsize=7, parse_math=False)
     for row, some in enumerate(shown.values()):
         left, middle, *others = axes[row * n_columns : (row + 1) * n_columns]
         first = next(iter(some.values()))
