@@ -224,7 +224,8 @@ def test_inside_a_lightning_module(make: Callable[..., Reconstructor]):
     trainer.validate(module, loader, verbose=False)
     assert torch.equal(module.seen[0], expected)
     predicted: Any = trainer.predict(module, loader)
-    assert torch.equal(predicted[0], expected)
+    # another operator's gradient: some processors round a sum of it otherwise
+    torch.testing.assert_close(predicted[0], expected)
 
 
 @pytest.mark.gpu

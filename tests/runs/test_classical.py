@@ -95,3 +95,10 @@ def test_only_fits_are_built_as_such():
         runs.build_fit(config.compose("infer", ["method=tv"]))
     small = ["method=dip", "prior.network.channels=[4]", "prior.network.skip_channels=[2]"]
     assert isinstance(runs.build_fit(config.compose("infer", small)), FitReconstructor)
+
+
+def test_a_prior_that_the_method_would_not_look_at_is_refused():
+    cfg = config.compose("infer", ["method=metasiren", "ckpt=natural64"])
+    text = "starts from method.ckpt=metasiren64, not from ckpt=natural64: give method.ckpt"
+    with pytest.raises(UserError, match=text):
+        runs.build_method(cfg)

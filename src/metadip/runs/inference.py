@@ -100,6 +100,7 @@ def build_method(cfg: config.Config) -> Method:
     name, denoiser = cfg.choices.method, cfg.choices.denoiser
     if "denoiser" in cfg.method and name != "pnp_admm" and name != denoiser:
         raise UserError(f"denoiser={denoiser} goes with method=pnp_admm, or take method={denoiser}")
+    _check_ckpt(cfg)
     method: Method = config.build(cfg.method)
     if isinstance(method, FitReconstructor):
         _settle(cfg, method)
@@ -112,6 +113,17 @@ def build_method(cfg: config.Config) -> Method:
         if value != unused:
             raise UserError(f"{key}={value} goes with method=metadip or dip: leave it out")
     return method
+
+
+def _check_ckpt(cfg: config.Config) -> None:
+    """Refuse a prior that the method, which brings its own, would not look at."""
+    usual = config.read_yaml(config.conf_dir() / "infer.yaml")["ckpt"]
+    own = cfg.method.get("ckpt", cfg.ckpt)
+    if cfg.ckpt not in (own, usual):
+        raise UserError(
+            f"method={cfg.choices.method} starts from method.ckpt={own}, not from ckpt={cfg.ckpt}: "
+            f"give method.ckpt={cfg.ckpt}, or method=metadip"
+        )
 
 
 def _settle(cfg: config.Config, method: FitReconstructor) -> None:
