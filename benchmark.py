@@ -1,4 +1,4 @@
-"""Run methods on tasks and images, and make tables; ``python benchmark.py --help`` lists the settings."""
+"""Run methods on tasks and images, and make tables; ``benchmark.py --help`` lists the settings."""
 
 import sys
 from typing import Any
