@@ -46,8 +46,8 @@ class Prior(nn.Module):
                 f"the network takes {network.in_channels} channels, "
                 f"the latent gives {latent.channels}"
             )
-        self.latent: Any = latent  # also a module; one of several kinds
         self.network, self.learned = network, learned
+        self.latent: Any = latent  # also a module; one of several kinds
 
     @property
     def image_channels(self) -> int:
