@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,18 @@ def test_every_key_is_explained(file: Path):
     assert silent == []
 
 
+@cache
+def compose_once(settings: tuple[str, ...]) -> None:
+    """Compose settings that many tables share."""
+    config.compose("infer", settings)
+
+
 @pytest.mark.parametrize("table", sorted(f.stem for f in (CONF / "table").glob("*.yaml")))
 def test_all_of_a_table_composes(table: str):
     """Its methods and tasks with infer.py; its claims and published numbers name some of them."""
     cfg = config.plain(config.compose("benchmark", [f"table={table}"]).table)
     for node in [*cfg["methods"].values(), *cfg["tasks"].values()]:
-        config.compose("infer", node["settings"])
+        compose_once(tuple(node["settings"]))
     assert cfg["reference"] in cfg["methods"]
     assert set(cfg["published"]) <= set(cfg["methods"])
     assert all(set(tasks) <= set(cfg["tasks"]) for tasks in cfg["published"].values())

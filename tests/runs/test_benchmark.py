@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,7 @@ def test_every_table_has_a_quick_form(table: str, tmp_path: Path):
     found = {(row["method"], row["task"]) for row in rows(tmp_path)}
     unserved = {("supervised", task) for task in cfg.tasks if task.startswith("cpr")}
     assert expected - found <= unserved | {("drunet", task) for task in cfg.tasks}
-    assert all(float(row["psnr_db"]) > 0 for row in rows(tmp_path))
+    assert all(math.isfinite(float(row["psnr_db"])) for row in rows(tmp_path))
     assert all(int(row["steps"]) <= 20 for row in rows(tmp_path))
     text = (tmp_path / "table.md").read_text()
     assert "quick: few steps" in text
