@@ -9,8 +9,17 @@ from skimage.data import astronaut
 from torch import Tensor
 
 from metadip.fitting import psnr_db
-from metadip.methods import BM3D, NLM, TV, Denoiser, DRUNet, Wavelet
+from metadip.methods import (
+    BM3D,
+    NLM,
+    TV,
+    Denoiser,
+    DenoiserReconstructor,
+    DRUNet,
+    Wavelet,
+)
 from metadip.methods import denoisers as module
+from metadip.physics import Denoise
 from metadip.types import UserError
 
 NOISE_STD = 25 / 255
@@ -180,3 +189,21 @@ def test_opponent_colours_keep_energy_and_grey():
     torch.testing.assert_close(seen[0].norm(), y.norm())
     module._in_opponent_colours(y[:, :1].expand(-1, 3, -1, -1), keep)
     assert seen[1][:, 1:].abs().max() < 1e-6
+
+
+def test_wavelets_need_a_picture_that_they_fit_into():
+    with pytest.raises(UserError, match="denoiser=wavelet needs images of at least 15 px, got 10x"):
+        Wavelet(2.8)(torch.rand(1, 3, 10, 20), 0.1)
+
+
+def test_a_denoiser_of_other_channels_is_refused():
+    class Coloured:
+        channels = 3
+
+        def __call__(self, y: Tensor, noise_std: float, /) -> Tensor:
+            return y
+
+    method = DenoiserReconstructor(Coloured())
+    grey = Denoise(0.1, clip=False).measure(torch.rand(1, 1, 16, 16), seed=0)
+    with pytest.raises(UserError, match="weights for images of 3 channels, not 1: set denoiser"):
+        method.check(grey, task="task=denoise")
