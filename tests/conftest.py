@@ -1,4 +1,4 @@
-"""What all tests share: one thread, where the data lie, and no GPU test without a GPU."""
+"""What all tests share: a thread, a seed, where the data lie, and no GPU test without a GPU."""
 
 from pathlib import Path
 
@@ -23,6 +23,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the image sets in ../shared/data")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed what tests draw without a generator of their own: the same in any order and choice."""
+    torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
