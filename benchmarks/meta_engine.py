@@ -1,25 +1,24 @@
 """Compare the engines of meta-training: their gradients, their memory, their time.
 
     python benchmarks/meta_engine.py --json
-    python benchmarks/meta_engine.py --device cuda --tasks 16 --json
+    python benchmarks/meta_engine.py --device cuda --tasks 16 --compile cudagraphs --json
 
-The last line is JSON. ``stored`` is the functional engine with the graphs of all inner steps kept.
+The last line is JSON. ``stored`` is the functional engine with the graphs of all inner steps kept,
+``compiled`` the one with ``learner.functional.compile``, whose time alone is measured, on request.
 
 Gradients: K steps at step size 0.01 and momentum 0.5 in float64, the distance of all meta-gradients
 together (weights, latent, step sizes, momentum) over their length. At the step sizes of training,
 rounding alone changes a float32 meta-gradient.
 
 Memory: the peak of one outer step above the idle process, a fresh process for each engine, which
-goes through K upwards. Idle means: everything is built, and one outer step with K = 1 is over, so
-that neither libraries nor the kernels and buffers that PyTorch keeps from its first call are
-counted; memory that is free again has been given back to the system. Each process runs with the
-same settings of the C library, under which a freed tensor leaves the process at once: the peak is
-what the engine holds. With ``--device cuda`` it is what PyTorch has allocated at most, less what it
-held when idle.
+goes through K upwards. Idle means: everything is built, one outer step with K = 1 is over (neither
+libraries nor what PyTorch keeps from its first call are counted), and free memory has been given
+back. Each process runs with the same settings of the C library, under which a freed tensor leaves
+the process at once: the peak is what the engine holds. With ``--device cuda`` it is what PyTorch
+has allocated at most, less what it held when idle.
 
 Time: one outer step, forward and backward, in one process, the engines in turns; the median of the
-rounds, and for the ratios the median of each round's own. Ratios of processor time are less
-disturbed by other work on the machine.
+rounds, of the ratios too. Processor time is less disturbed by other work on the machine.
 """
 
 from __future__ import annotations
@@ -46,6 +45,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metadip import config
+from metadip.fitting.compiled import BACKENDS
 from metadip.meta import MetaModule
 from metadip.priors import draw_weights
 from metadip.report import atomic_path, markdown_table
@@ -129,6 +129,9 @@ def gradient_difference(options: argparse.Namespace) -> float:
 def times(options: argparse.Namespace) -> dict[str, list[Timing]]:
     """Return the time per task of each engine in each round."""
     outer_steps = {name: build(name, options.inner_steps, options) for name in ENGINES}
+    if options.compile:
+        how = [f"learner.functional.compile={options.compile}"]
+        outer_steps["compiled"] = build("functional", options.inner_steps, options, overrides=how)
     for outer_step in outer_steps.values():  # warm-up
         outer_step.gradients()
     timings: dict[str, list[Timing]] = {name: [] for name in outer_steps}
@@ -205,15 +208,12 @@ def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
 
     from metadip.report.figures import BLUE, DPI, GREY, ORANGE, STYLE
 
-    looks = {
-        "learn2learn": ("learn2learn", ORANGE), "functional": ("functional", BLUE),
-        "stored": ("functional, graphs kept", GREY),
-    }  # fmt: skip
+    colours = {"learn2learn": ORANGE, "functional": BLUE, "stored": GREY}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.5, 3.2), dpi=DPI, layout="constrained", facecolor="white")
         ax = figure.subplots()
         for engine, curve in curves.items():
-            label, colour = looks[engine]
+            label, colour = engine.replace("stored", "functional, graphs kept"), colours[engine]
             ax.plot(list(curve), list(curve.values()), "o-", color=colour, label=label)
         ax.set(xlabel="inner steps K", ylabel="peak above idle (MiB)", ylim=(0, None), title=title)
         ax.legend()
@@ -242,6 +242,7 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
         f"memory_k{longest}_over_learn2learn_k{k}": memory_ratio("functional", longest),
         f"time_ratio_k{k}": time_ratio("functional", "wall"),
         f"time_ratio_k{k}_stored": time_ratio("stored", "wall"),
+        **{f"time_ratio_k{k}_{n}": time_ratio(n, "wall") for n in timings if n == "compiled"},
         f"cpu_time_ratio_k{k}": time_ratio("functional", "cpu"),
         f"cpu_time_ratio_k{k}_stored": time_ratio("stored", "cpu"),
         "memory_mib": memory,
@@ -265,6 +266,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="timed outer steps of each engine")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--compile", choices=BACKENDS, help="time compiled functions, too")
     parser.add_argument("--picture", type=Path, help="PNG of memory over K")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--probe", choices=ENGINES, help=argparse.SUPPRESS)  # of memory
@@ -285,8 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     content = summary(options)
     memory: dict[str, dict[int, float]] = content["memory_mib"]
-    lengths = memory["functional"]
-    rows = [{"K": k, **{e: curve.get(k) for e, curve in memory.items()}} for k in lengths]
+    rows = [{"K": k, **{e: c.get(k) for e, c in memory.items()}} for k in memory["functional"]]
     print("Peak memory of an outer step above the idle process (MiB)")
     print(markdown_table(rows, {name: name for name in rows[0]}, dict.fromkeys(ENGINES, ".0f")))
     if options.picture:

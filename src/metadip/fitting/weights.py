@@ -14,6 +14,7 @@ from metadip.fitting.optimizers import Tensors
 
 Start = dict[str, Tensor]
 Network = Callable[[Tensor], Tensor]
+PureNetwork = Callable[[Tensors, Tensor], Tensor]
 
 
 class Weights(Protocol):
@@ -41,9 +42,42 @@ class Weights(Protocol):
 def weights_of(
     network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
 ) -> Weights:
-    """Return the weights of one image, or those of several stacked."""
-    holder = AloneWeights if len(starts) == 1 else StackedWeights
-    return holder(network, starts, autocast=autocast)
+    """Return the weights of one image, or those of several stacked.
+
+    Raises:
+        ValueError: a start does not name the weights of the network in their order.
+    """
+    names = tuple(name for name, _ in network.named_parameters())
+    if any(tuple(start) != names for start in starts):
+        raise ValueError("a start does not name the weights of the network in their order")
+    if len(starts) == 1:
+        return AloneWeights(network, starts[0], autocast=autocast)
+    return StackedWeights(pure(network, stacked=True, autocast=autocast), starts)
+
+
+def pure(network: nn.Module, *, stacked: bool, autocast: torch.dtype | None) -> PureNetwork:
+    """Return a network as a function of its weights, in the order of its parameters, and of z.
+
+    Args:
+        network: of which nothing is changed.
+        stacked: weights and z have a leading image dimension, under ``torch.func.vmap``.
+        autocast: number format of the network; its images return to float32.
+    """
+    names = tuple(name for name, _ in network.named_parameters())
+
+    def alone(params: Tensors, z: Tensor) -> Tensor:
+        image: Tensor = functional_call(network, dict(zip(names, params, strict=True)), (z,))
+        return image
+
+    def one(params: Tensors, z: Tensor) -> Tensor:
+        return alone(params, z[None])[0]
+
+    function = vmap(one) if stacked else alone
+
+    def images(params: Tensors, z: Tensor) -> Tensor:
+        return _run(lambda z: function(params, z), z, autocast)
+
+    return images
 
 
 class AloneWeights:
@@ -52,14 +86,10 @@ class AloneWeights:
     Calling a module costs less than binding a hundred tensors to it at every step.
     """
 
-    def __init__(
-        self, network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
-    ) -> None:
+    def __init__(self, network: nn.Module, start: Start, *, autocast: torch.dtype | None) -> None:
         self.network = copy.deepcopy(network).requires_grad_(True)
-        if starts[0].keys() != dict(network.named_parameters()).keys():
-            raise ValueError("the start does not name the weights of the network")
-        self.network.load_state_dict(starts[0], strict=False)
-        on_cpu = next(iter(starts[0].values())).device.type == "cpu"
+        self.network.load_state_dict(start, strict=False)
+        on_cpu = next(iter(start.values())).device.type == "cpu"
         self.layout = torch.channels_last if on_cpu else torch.contiguous_format
         self.network.to(memory_format=self.layout)
         self.params: Tensors = tuple(self.network.parameters())
@@ -88,17 +118,14 @@ class BoundWeights:
     Second derivatives are not faster in channels-last, so the weights are in the usual layout.
     """
 
-    def __init__(
-        self, network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
-    ) -> None:
-        self.network, self.autocast, self.names = network, autocast, tuple(starts[0])
+    def __init__(self, function: PureNetwork, start: Start) -> None:
+        self.function = function
         self.params: Tensors = ()
-        self.load(tuple(starts[0].values()))
+        self.load(tuple(start.values()))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return the image."""
-        bound = dict(zip(self.names, self.params, strict=True))
-        return _run(lambda z: functional_call(self.network, bound, (z,)), z, self.autocast)
+        return self.function(self.params, z)
 
     def arrange(self, z: Tensor) -> Tensor:
         """Return ``z`` as it is."""
@@ -113,24 +140,16 @@ class BoundWeights:
 
 
 class StackedWeights:
-    """Several images' weights along a leading dimension, under ``torch.func.vmap``."""
+    """Several images' weights along a leading dimension."""
 
-    def __init__(
-        self, network: nn.Module, starts: Sequence[Start], *, autocast: torch.dtype | None
-    ) -> None:
-        self.network, self.autocast, self.names = network, autocast, tuple(starts[0])
+    def __init__(self, function: PureNetwork, starts: Sequence[Start]) -> None:
+        self.function = function
         self.params: Tensors = ()
-        self.load(tuple(torch.stack([start[name] for start in starts]) for name in self.names))
+        self.load(tuple(torch.stack(same) for same in zip(*map(dict.values, starts), strict=True)))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return the images; image i passes through the network with weights i."""
-
-        def one(weights: Start, z: Tensor) -> Tensor:
-            image: Tensor = functional_call(self.network, weights, (z[None],))[0]
-            return image
-
-        bound = dict(zip(self.names, self.params, strict=True))
-        return _run(lambda z: vmap(one)(bound, z), z, self.autocast)
+        return self.function(self.params, z)
 
     def arrange(self, z: Tensor) -> Tensor:
         """Return ``z`` as it is."""

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from metadip.fitting import MomentumSGD, fit_step
+from metadip.fitting.compiled import BACKENDS, CompiledNetwork
 from metadip.fitting.optimizers import State, Tensors
-from metadip.fitting.weights import BoundWeights, weights_of
+from metadip.fitting.weights import (
+    BoundWeights,
+    PureNetwork,
+    StackedWeights,
+    Weights,
+    pure,
+    weights_of,
+)
 from metadip.meta.learners import InnerLoopPlan, InnerLoopSchedule, OuterLoss, square_errors
 from metadip.priors import Prior
 from metadip.types import InverseProblem, Objective
@@ -30,8 +38,11 @@ class FunctionalOptions:
             K as in learn2learn.
         stacked: compute the tasks of a batch together, their weights stacked, or in turn; None
             stacks on a GPU.
+        compile: compute the network and its derivatives by functions that ``torch.compile`` has
+            made, by this backend: "cudagraphs", "inductor" or "aot_eager"; None: as they are. See
+            ``metadip.fitting.compiled``.
     Raises:
-        ValueError: ``keep_every`` below 1, or above 1 with ``keep_graphs``.
+        ValueError: ``keep_every`` below 1, or above 1 with ``keep_graphs``; unknown ``compile``.
     References:
         Nichol et al. (2018), Reptile, arXiv:1803.02999.
     """
@@ -40,12 +51,17 @@ class FunctionalOptions:
     keep_every: int = 1
     keep_graphs: bool = False
     stacked: bool | None = None
+    compile: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.keep_every < 1 or (self.keep_graphs and self.keep_every > 1):
             raise ValueError(
                 f"keep_every must be at least 1, and 1 with keep_graphs, got {self.keep_every}"
+            )
+        if self.compile not in (None, *BACKENDS):
+            raise ValueError(
+                f"compile must be null or one of {', '.join(BACKENDS)}, got {self.compile!r}"
             )
 
 
@@ -70,6 +86,7 @@ class FunctionalMAML:
 
     def __init__(self, schedule: InnerLoopSchedule, options: FunctionalOptions) -> None:
         self.schedule, self.options = schedule, options
+        self._compiled: dict[tuple[nn.Module, bool, torch.dtype | None], CompiledNetwork] = {}
 
     def outer_loss(
         self,
@@ -91,10 +108,34 @@ class FunctionalMAML:
         meta = (*prior.network.parameters(), *optimizer.parameters())
         losses = []
         for group in [list(problems)] if together else [[problem] for problem in problems]:
-            loop = _InnerLoop(self.options, plan, prior, optimizer, objective, group)
+            weights = self._weights(prior.network, group)
+            loop = _InnerLoop(self.options, plan, weights, optimizer, objective, group)
             z = torch.cat([prior.latent.of(problem) for problem in group])
             losses.append(_Unrolled.apply(loop, z, *meta))
         return plan.combine(torch.cat(losses))
+
+    def _weights(
+        self, network: nn.Module, problems: Sequence[InverseProblem]
+    ) -> tuple[Weights, Weights]:
+        """Return the weights that steps without a graph use, and those of steps with one."""
+        device, stacked = problems[0].y.device.type, len(problems) > 1
+        mixed = torch.is_autocast_enabled(device)
+        autocast = torch.get_autocast_dtype(device) if mixed else None
+        start = {name: p.detach() for name, p in network.named_parameters()}
+        starts = [start] * len(problems)
+
+        def bound(function: PureNetwork) -> Weights:
+            return StackedWeights(function, starts) if stacked else BoundWeights(function, start)
+
+        function = pure(network, stacked=stacked, autocast=autocast)
+        if self.options.compile is None:
+            # Steps without a graph take the way of a fit, which is the fastest.
+            fast = weights_of(network, starts, autocast=autocast)
+            return fast, fast if stacked else bound(function)
+        key = network, stacked, autocast  # compiled once, for all outer steps
+        if key not in self._compiled:
+            self._compiled[key] = CompiledNetwork(function, self.options.compile)
+        return (bound(self._compiled[key]),) * 2
 
 
 class _Unrolled(torch.autograd.Function):
@@ -129,7 +170,7 @@ class _InnerLoop:
         self,
         options: FunctionalOptions,
         plan: InnerLoopPlan,
-        prior: Prior,
+        weights: tuple[Weights, Weights],
         optimizer: MomentumSGD,
         objective: Objective,
         problems: list[InverseProblem],
@@ -139,17 +180,7 @@ class _InnerLoop:
         self.keep_every = options.keep_every if options.keep_every > 1 else max(plan.steps, 1)
         self.keep_graphs, self.reptile = options.keep_graphs, options.reptile
         self.device = problems[0].y.device.type
-        mixed = torch.is_autocast_enabled(self.device)
-        start = {name: p.detach() for name, p in prior.network.named_parameters()}
-        autocast = torch.get_autocast_dtype(self.device) if mixed else None
-        starts = [start] * len(problems)
-        # Steps without a graph take the way of a fit, which is the fastest.
-        self.fast = weights_of(prior.network, starts, autocast=autocast)
-        self.weights = (
-            BoundWeights(prior.network, starts, autocast=autocast)
-            if len(starts) == 1
-            else self.fast
-        )
+        self.fast, self.weights = weights
         self.params = self.start = tuple(p.detach() for p in self.weights.params)
         self.kept: list[tuple[Tensors, State]] = []  # weights and state where a segment begins
         self.states: list[State] = []  # after each step of the segment at hand
