@@ -8,7 +8,8 @@ The last line is JSON. ``stored`` is the functional engine with the graphs of al
 
 Gradients: K steps at step size 0.01 and momentum 0.5 in float64, the distance of all meta-gradients
 together (weights, latent, step sizes, momentum) over their length. At the step sizes of training,
-rounding alone changes a float32 meta-gradient.
+rounding alone changes a float32 meta-gradient. Mixed precision is judged at these gentle ones, too:
+the cosine between the float32 gradient and the one with bfloat16 inside the network.
 
 Memory: the peak of one outer step above the idle process, a fresh process for each engine, which
 goes through K upwards. Idle means: everything is built, one outer step with K = 1 is over (neither
@@ -35,49 +36,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from operator import truediv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from outer_step import ENGINES, build, wait
 from tqdm import tqdm
 
-from metadip import config
 from metadip.fitting.compiled import BACKENDS
-from metadip.meta import MetaModule
-from metadip.priors import draw_weights
 from metadip.report import atomic_path, markdown_table
-from metadip.types import InverseProblem
 
-ENGINES = {
-    "learn2learn": ["learner.engine=learn2learn"],
-    "functional": ["learner.engine=functional"],
-    "stored": ["learner.engine=functional", "learner.functional.keep_graphs=true"],
-}
 GRADIENT_SIZE_PX = 32
 # The meta-gradient is not yet chaotic here; the latent learns too.
 GENTLE = ["optimizer.lr=0.01", "optimizer.momentum=0.5", "outer.latent_lr=0.001"]
 MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 MIB = 2**20
-
-
-class OuterStep(NamedTuple):
-    """All that one outer step needs."""
-
-    module: MetaModule
-    problems: list[InverseProblem]
-
-    def gradients(self) -> list[Tensor]:
-        """Return the meta-gradients, one for each tensor that is learned."""
-        module = self.module
-        parts = module.prior, module.inner_optimizer, module.objective
-        module.zero_grad()
-        loss = module.learner.outer_loss(*parts, self.problems).loss
-        loss.backward()
-        params = [param for param in module.parameters() if param.requires_grad]
-        return [param.grad for param in params if param.grad is not None]
 
 
 class Timing(NamedTuple):
@@ -87,79 +61,56 @@ class Timing(NamedTuple):
     cpu: float
 
 
-def build(
-    engine: str,
-    inner_steps: int,
-    options: argparse.Namespace,
-    *,
-    overrides: Sequence[str] = (),
-    size_px: int | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> OuterStep:
-    """Build an engine as ``train.py`` does, and denoising tasks of random colour images."""
-    steps = [f"learner.inner_steps={inner_steps}", f"learner.multi_step_from={min(5, inner_steps)}"]
-    cfg = config.compose("train", [*ENGINES[engine], *steps, *overrides])
-    prior = config.build(cfg.prior)
-    prior.network, prior.learned = draw_weights(prior.network, seed=0), True
-    parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
-    parts["optimizer"] = config.build(cfg.optimizer, network=prior.network)
-    module = MetaModule(prior, **parts).to(device=options.device, dtype=dtype)
-    side = size_px or options.size
-    images = torch.rand(options.tasks, 1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    task, problems = config.build(cfg.task), []
-    for i, x in enumerate(images):
-        problem = task.measure(x, seed=i).to(options.device)
-        problems.append(replace(problem, y=problem.y.to(dtype), x=problem.x.to(dtype)))
-    return OuterStep(module, problems)
-
-
 def gradient_difference(options: argparse.Namespace) -> float:
     """Return ||g_functional - g_learn2learn|| / ||g_learn2learn|| in float64."""
-    gradients = []
-    for engine in ("learn2learn", "functional"):
-        outer_step = build(
+    exact, other = (
+        build(
             engine, options.inner_steps, options, overrides=GENTLE,
             size_px=min(GRADIENT_SIZE_PX, options.size), dtype=torch.float64,
-        )  # fmt: skip
-        gradients.append(torch.cat([g.flatten() for g in outer_step.gradients()]))
-    exact, other = gradients
+        ).gradient()
+        for engine in ("learn2learn", "functional")
+    )  # fmt: skip
     return float((other - exact).norm() / exact.norm())
 
 
-def times(options: argparse.Namespace) -> dict[str, list[Timing]]:
-    """Return the time per task of each engine in each round."""
+def mixed_precision_cosine(options: argparse.Namespace) -> float:
+    """Return the cosine between the float32 gradient and the one under bfloat16 autocast."""
+    outer_step = build("functional", options.inner_steps, options, overrides=GENTLE)
+    exact = outer_step.gradient()
+    with torch.autocast(torch.device(options.device).type, torch.bfloat16):
+        mixed = outer_step.gradient()
+    return float(torch.nn.functional.cosine_similarity(exact, mixed, dim=0))
+
+
+def times(options: argparse.Namespace) -> tuple[dict[str, list[Timing]], bool | None]:
+    """Return the time per task of each engine in each round, and whether compiled ones ran."""
     outer_steps = {name: build(name, options.inner_steps, options) for name in ENGINES}
     if options.compile:
         how = [f"learner.functional.compile={options.compile}"]
         outer_steps["compiled"] = build("functional", options.inner_steps, options, overrides=how)
     for outer_step in outer_steps.values():  # warm-up
-        outer_step.gradients()
+        outer_step.gradient()
     timings: dict[str, list[Timing]] = {name: [] for name in outer_steps}
     for number in tqdm(range(options.rounds), desc="time", unit="round", disable=None):
         for name in sorted(outer_steps, reverse=bool(number % 2)):  # none always goes first
             wait(options.device)
             wall, cpu = time.perf_counter(), time.process_time()
-            outer_steps[name].gradients()
+            outer_steps[name].gradient()
             wait(options.device)
             spent = time.perf_counter() - wall, time.process_time() - cpu
             timings[name].append(Timing(*(seconds / options.tasks for seconds in spent)))
-    return timings
-
-
-def wait(device: str) -> None:
-    """Wait for the device's work to end."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+    compiled = outer_steps.get("compiled")
+    return timings, getattr(compiled.module.learner, "compiled", None) if compiled else None
 
 
 def peaks_mib(engine: str, options: argparse.Namespace) -> dict[int, float]:
     """Return the peak memory of one outer step above this process when idle, MiB, for each K."""
-    build(engine, 1, options).gradients()
+    build(engine, 1, options).gradient()
     peaks = {}
     for k in sorted(options.curve):
         outer_step = build(engine, k, options)
         gc.collect()
-        peaks[k] = round(peak_bytes(outer_step.gradients, torch.device(options.device)) / MIB, 1)
+        peaks[k] = round(peak_bytes(outer_step.gradient, torch.device(options.device)) / MIB, 1)
     return peaks
 
 
@@ -224,8 +175,8 @@ def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
 def summary(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; return what the JSON line holds."""
     k, longest = options.inner_steps, max(options.inner_steps, *options.curve)
-    difference = gradient_difference(options)
-    timings = times(options)
+    difference, cosine = gradient_difference(options), mixed_precision_cosine(options)
+    timings, compiled_ran = times(options)
     memory = memory_curves(options)
 
     def time_ratio(engine: str, clock: str) -> float:
@@ -237,6 +188,7 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
 
     return {
         "grad_rel_diff_float64": difference,
+        "grad_cosine_bf16_mixed": cosine,
         f"memory_ratio_k{k}": memory_ratio("functional", k),
         f"memory_ratio_k{k}_stored": memory_ratio("stored", k),
         f"memory_k{longest}_over_learn2learn_k{k}": memory_ratio("functional", longest),
@@ -245,6 +197,7 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
         **{f"time_ratio_k{k}_{n}": time_ratio(n, "wall") for n in timings if n == "compiled"},
         f"cpu_time_ratio_k{k}": time_ratio("functional", "cpu"),
         f"cpu_time_ratio_k{k}_stored": time_ratio("stored", "cpu"),
+        **({"compile": options.compile, "compiled_ran": compiled_ran} if options.compile else {}),
         "memory_mib": memory,
         "s_per_task": {n: statistics.median(t.wall for t in ts) for n, ts in timings.items()},
         **{n: getattr(options, n) for n in ("size", "inner_steps", "tasks", "rounds", "device")},

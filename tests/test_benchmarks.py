@@ -31,6 +31,12 @@ def load_script(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture(autouse=True)
+def modules_beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scripts import their neighbours, as when they are called."""
+    monkeypatch.syspath_prepend(REPO / "benchmarks")
+
+
 @pytest.fixture(scope="module")
 def released_prior() -> ModuleType:
     return load_script("released_prior")
@@ -49,8 +55,7 @@ def arguments(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def fit_step_loops(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(REPO / "benchmarks")
+def fit_step_loops() -> ModuleType:
     return importlib.import_module("loops")
 
 
@@ -164,7 +169,34 @@ def test_meta_engine_ends_with_a_line_of_json(capsys, monkeypatch, tmp_path):
     assert content["memory_k6_over_learn2learn_k3"] == 0.4
     assert content["time_ratio_k3"] > 0
     assert content["time_ratio_k3_stored"] > 0
+    assert 0 < content["grad_cosine_bf16_mixed"] < 1  # of random weights at 16 px
+    assert "time_ratio_k3_compiled" not in content
     assert Image.open(tmp_path / "memory.png").format == "PNG"
+
+
+def test_meta_engine_tells_whether_compiled_functions_ran(capsys, monkeypatch):
+    script = load_script("meta_engine")
+    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    sizes = [
+        "--size",
+        "16",
+        "--inner-steps",
+        "3",
+        "--curve",
+        "6",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+    ]
+    script.main([*sizes, "--compile", "inductor", "--json"])
+    content = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (content["compile"], content["compiled_ran"]) == ("inductor", True)
+    assert content["time_ratio_k3_compiled"] > 0
+    with pytest.warns(UserWarning, match="cudagraphs needs a GPU"):
+        script.main([*sizes, "--compile", "cudagraphs", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["compiled_ran"] is False
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
@@ -173,7 +205,7 @@ def test_peak_memory_is_what_a_step_holds_at_once(monkeypatch):
 
     def hold(_engine, inner_steps, _options):
         return SimpleNamespace(  # 32 MiB each
-            gradients=lambda: [torch.ones(2**23) for _ in range(inner_steps)].clear()
+            gradient=lambda: [torch.ones(2**23) for _ in range(inner_steps)].clear()
         )
 
     monkeypatch.setattr(script, "build", hold)

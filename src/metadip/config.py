@@ -22,6 +22,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metadip.argument_types import check_types
 from metadip.types import UserError
 
 Config = DictConfig  # what the rest of the package calls a composed configuration
@@ -74,13 +75,13 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         if missing := sorted(OmegaConf.missing_keys(cfg)):
             raise UserError(f"{missing[0]} must be given, for example: {missing[0]}=VALUE")
+        for path, node in _constructors(cfg):
+            check_keys(node, path)
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise UserError(
             f"cannot resolve the configuration: {str(error).splitlines()[0]}"
         ) from error
-    for path, node in _constructors(cfg):
-        check_keys(node, path)
     return cfg
 
 
@@ -150,8 +151,8 @@ def check_keys(node: DictConfig, path: str = "") -> None:
     """Bind the keys of a node to the arguments of the constructor that it names.
 
     Raises:
-        UserError: the constructor does not exist, or a key is none of its arguments; the nearest
-            one is named.
+        UserError: the constructor does not exist, a value is of the wrong type, or a key is none of
+            its arguments; the nearest one is named.
     """
     try:
         constructor = get_object(node["_target_"])
@@ -160,11 +161,13 @@ def check_keys(node: DictConfig, path: str = "") -> None:
             f"{path}._target_={node['_target_']} cannot be imported: {error}"
         ) from error
     parameters = inspect.signature(constructor).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in map(str, node):
-        if key not in parameters and key not in SPECIAL_KEYS:
-            raise UserError(f"unknown setting '{path}.{key}'{nearest(key, list(parameters))}")
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in map(str, node):
+            if key not in parameters and key not in SPECIAL_KEYS:
+                raise UserError(f"unknown setting '{path}.{key}'{nearest(key, list(parameters))}")
+    # What is taken over from elsewhere is checked there, under the name that the user gave.
+    given = {str(key): node[key] for key in node if not OmegaConf.is_interpolation(node, str(key))}
+    check_types(constructor, given, path)
 
 
 def check_settings(cfg: Config) -> None:

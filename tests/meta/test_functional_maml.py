@@ -61,6 +61,14 @@ def problems() -> list[InverseProblem]:
     return [sensed(seed, 90, (3, 8, 8)) for seed in range(3)]
 
 
+def in_float32(problems: Sequence[InverseProblem]) -> list[InverseProblem]:
+    return [
+        InverseProblem(p.y.float(), p.physics.float(), p.image_shape, x=p.x.float(), seed=p.seed)
+        for p in problems
+        if p.x is not None
+    ]
+
+
 def gradients(
     learner: Learner, prior: Prior, rule: MomentumSGD, problems: Sequence[InverseProblem]
 ) -> list[Tensor | None]:
@@ -136,15 +144,24 @@ def test_reptile_moves_towards_the_adapted_weights(
             assert not gradient.any()
 
 
+def test_mixed_precision_follows_the_weights(
+    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
+):
+    prior, rule, single = prior.float(), rule.float(), in_float32(problems)
+    exact = engine().outer_loss(prior, rule, MSE_TV, single)
+    progress = (exact.step_errors[:, 0] - exact.step_errors[:, -1]).abs().min()
+    for options in ({}, {"keep_graphs": True}, {"stacked": True}):
+        with torch.autocast("cpu", torch.bfloat16):  # around all steps, as in training
+            mixed = engine(**options).outer_loss(prior, rule, MSE_TV, single)
+        assert mixed.loss.dtype == torch.float32
+        assert (mixed.step_errors - exact.step_errors).abs().max() < 0.1 * progress
+
+
 def test_mixed_precision_is_the_same_forwards_and_backwards(
     prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
 ):
     prior, rule = prior.float(), rule.float()
-    single = [
-        InverseProblem(p.y.float(), p.physics.float(), p.image_shape, x=p.x.float(), seed=p.seed)
-        for p in problems
-        if p.x is not None
-    ]
+    single = in_float32(problems)
     exact = gradients(engine(), prior, rule, single)
     prior_, rule_ = copy.deepcopy((prior, rule))
     with torch.autocast("cpu", torch.bfloat16):
@@ -227,7 +244,39 @@ def test_compiled_functions_are_made_once(
         return function
 
     monkeypatch.setattr(torch, "compile", compile)
-    learner = engine(compile="cudagraphs")
+    learner = engine(compile="inductor")
     for _ in range(3):
         learner.outer_loss(prior, rule, MSE_TV, problems).loss.backward()
     assert sorted(made) == ["images", "pullback", "second"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"compile": "magic"}, "compile must be null or one of cudagraphs, .*, got 'magic'"),
+        ({"compile": "inductor", "keep_graphs": True}, "keep_graphs has no use with"),
+        ({"reptile": True, "keep_graphs": True}, "keep_graphs has no use with"),
+    ],
+)
+def test_what_excludes_each_other_is_refused(options: dict[str, Any], text: str):
+    with pytest.raises(ValueError, match=text):
+        FunctionalOptions(**options)
+
+
+def test_reptile_refuses_the_logarithm_of_a_loss_that_it_does_not_see():
+    schedule = InnerLoopSchedule(
+        K, multi_step_weight=0.4, multi_step_from=2, first_order=False, curriculum=Curriculum(),
+        log_error=True,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="set log_error to false"):
+        FunctionalMAML(schedule, FunctionalOptions(reptile=True))
+
+
+def test_cuda_graphs_without_a_gpu_are_told_of_and_left_out(
+    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
+):
+    expected = gradients(engine(), prior, rule, problems)
+    with pytest.warns(UserWarning, match="cudagraphs needs a GPU"):
+        found = gradients(engine(compile="cudagraphs"), prior, rule, problems)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

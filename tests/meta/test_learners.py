@@ -237,7 +237,10 @@ def test_inner_loop_grows_and_second_derivatives_come_in():
         ({"multi_step_from": 4}, r"multi_step_from must be in \[0, .*3\], got 4"),
         ({"multi_step_from": -1}, r"multi_step_from must be .*, got -1"),
         ({"curriculum": Curriculum(truncate_steps=4)}, "truncate_steps must be at most .*3, got 4"),
-        ({"curriculum": Curriculum(grow_from=9)}, "grow_from must be at most inner_steps=3, got 9"),
+        (
+            {"curriculum": Curriculum(grow_from=9, grow_steps=1)},
+            "grow_from must be at most inner_steps=3, got 9",
+        ),
         ({"functional": FunctionalOptions(reptile=True)}, "none of the options of the functional"),
     ],
 )
@@ -253,6 +256,8 @@ def test_bad_arguments_are_refused(change: dict[str, Any], text: str):
         (lambda: Curriculum(grow_from=0), "grow_from must be at least 1, got 0"),
         (lambda: Curriculum(anneal_steps=-1), "anneal_steps must be at least 0, got -1"),
         (lambda: Curriculum(grow_steps=-2), "grow_steps must be at least 0, got -2"),
+        (lambda: Curriculum(grow_from=2), "go together, got 2 and 0"),
+        (lambda: Curriculum(grow_steps=2), "go together, got None and 2"),
         (lambda: FunctionalOptions(keep_every=0), "keep_every must be at least 1, .* got 0"),
         (
             lambda: FunctionalOptions(keep_every=2, keep_graphs=True),

@@ -41,6 +41,14 @@ def test_auto_begins_then_goes_on_and_a_new_run_keeps_the_old(
     assert "ckpt=auto" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("engine", ["learn2learn", "functional"])
+def test_mixed_precision_trains_and_validates(tmp_path: Path, engine: str):
+    precision = "trainer.precision=bf16-mixed"
+    assert train(f"out={tmp_path}", f"learner={engine}", precision) == 0
+    assert step_of(tmp_path / "last.ckpt") == 2
+    assert "val/psnr_db" in (tmp_path / "metrics.csv").read_text()
+
+
 def test_a_run_whose_folder_was_moved_still_has_its_best(tmp_path: Path):
     assert train(f"out={tmp_path / 'old'}") == 0
     shutil.move(tmp_path / "old", tmp_path / "new")

@@ -28,7 +28,8 @@ class CompiledNetwork:
         Three pure functions are compiled: f; its pullback g(theta, z, u) = u^T df, for cotangents u
         of x; and the pullback of g, whose result holds the Hessian-vector products of a
         meta-gradient. Each computes again what it needs of the others: more arithmetic than a graph
-        kept by autograd, but three launches instead of thousands. No third derivatives.
+        kept by autograd, in three launches instead of thousands; losses and updates come on top.
+        No third derivatives.
     Shape:
         ``__call__``: weights as ``f`` takes them and z -> images; differentiable twice in both.
     Args:
@@ -36,6 +37,8 @@ class CompiledNetwork:
         backend: of ``torch.compile``, one of ``BACKENDS``.
     Raises:
         Nothing: where compilation fails a warning says why, once, and f is called as it is.
+    Cost:
+        On a GPU the memory of three recorded graphs, for as long as the object lives.
     """
 
     def __init__(self, function: PureNetwork, backend: str) -> None:
@@ -79,7 +82,7 @@ class CompiledNetwork:
                 # A replayed graph writes to the same place again.
                 return tree_map(torch.clone, found)
             except Exception as error:
-                self.compiled = False
+                self.compiled, self._fast = False, {}
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
                 warnings.warn(
                     f"compile={self.backend} failed, going on without: {reason}", stacklevel=2

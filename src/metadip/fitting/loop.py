@@ -78,12 +78,17 @@ def fit(
     if not problems:
         raise ValueError("nothing to fit: the list of problems is empty")
     execution = execution or Execution()
-    stacked = execution.stacked
+    stacked, device = execution.stacked, problems[0].y.device.type
     if stacked is None:
-        stacked = problems[0].y.device.type == "cuda"
+        stacked = device == "cuda"
     priors = {c: prior.with_channels(c) for c in {p.image_shape[0] for p in problems}}
     results: dict[int, FitResult] = {}
-    with torch.inference_mode(False), torch.enable_grad():
+    # The precision is that of execution, also inside somebody's mixed-precision training.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device, enabled=False),
+    ):
         for group in _groups(problems, together=stacked):
             chunk = [_as_normal_tensors(problems[i]) for i in group]
             recipe = Recipe(priors[chunk[0].image_shape[0]], objective, optimizer, steps, execution)

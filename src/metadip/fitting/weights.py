@@ -168,5 +168,6 @@ def _run(network: Network, z: Tensor, autocast: torch.dtype | None) -> Tensor:
     """Call the network; under autocast its images return to float32, for losses and hooks."""
     if autocast is None:
         return network(z)
-    with torch.autocast(z.device.type, autocast):
+    # No cache of cast weights: they change in place while an outer autocast would keep it.
+    with torch.autocast(z.device.type, autocast, cache_enabled=False):
         return network(z).float()

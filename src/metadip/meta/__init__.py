@@ -6,7 +6,8 @@ from torch import nn
 
 from metadip.fitting import MomentumSGD
 from metadip.meta.averaging import WeightAverage
-from metadip.meta.functional_maml import FunctionalMAML, FunctionalOptions
+from metadip.meta.functional_maml import FunctionalMAML
+from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.guard import CollapseGuard
 from metadip.meta.learners import Curriculum, InnerLoopSchedule, Learner, OuterLoss
 from metadip.meta.meta_module import MetaModule, OuterSettings

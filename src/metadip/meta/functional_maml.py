@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from metadip.fitting import MomentumSGD, fit_step
-from metadip.fitting.compiled import BACKENDS, CompiledNetwork
+from metadip.fitting.compiled import CompiledNetwork
 from metadip.fitting.optimizers import State, Tensors
 from metadip.fitting.weights import (
     BoundWeights,
@@ -21,48 +21,10 @@ from metadip.fitting.weights import (
     pure,
     weights_of,
 )
+from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.learners import InnerLoopPlan, InnerLoopSchedule, OuterLoss, square_errors
 from metadip.priors import Prior
 from metadip.types import InverseProblem, Objective
-
-
-@dataclass(frozen=True)
-class FunctionalOptions:
-    """What the functional engine can do besides the exact gradient in little memory.
-
-    Args:
-        reptile: learn by Reptile: theta_0 receives theta_0 - theta_K, nothing else learns.
-        keep_every: keep weights and velocity of every s-th step alone, and compute those between
-            again, at least 1; saves memory in long inner loops for one more inner loop of time.
-        keep_graphs: keep every step's graph instead: nothing is computed twice, memory grows with
-            K as in learn2learn.
-        stacked: compute the tasks of a batch together, their weights stacked, or in turn; None
-            stacks on a GPU.
-        compile: compute the network and its derivatives by functions that ``torch.compile`` has
-            made, by this backend: "cudagraphs", "inductor" or "aot_eager"; None: as they are. See
-            ``metadip.fitting.compiled``.
-    Raises:
-        ValueError: ``keep_every`` below 1, or above 1 with ``keep_graphs``; unknown ``compile``.
-    References:
-        Nichol et al. (2018), Reptile, arXiv:1803.02999.
-    """
-
-    reptile: bool = False
-    keep_every: int = 1
-    keep_graphs: bool = False
-    stacked: bool | None = None
-    compile: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.keep_every < 1 or (self.keep_graphs and self.keep_every > 1):
-            raise ValueError(
-                f"keep_every must be at least 1, and 1 with keep_graphs, got {self.keep_every}"
-            )
-        if self.compile not in (None, *BACKENDS):
-            raise ValueError(
-                f"compile must be null or one of {', '.join(BACKENDS)}, got {self.compile!r}"
-            )
 
 
 class FunctionalMAML:
@@ -76,6 +38,8 @@ class FunctionalMAML:
     Args:
         schedule: length and weights of the inner loop.
         options: what to keep, and what else to compute.
+    Raises:
+        ValueError: Reptile with ``schedule.log_error``.
     Cost:
         Per task, K sets of weights and one step's graph; with s = ``options.keep_every`` above 1,
         2 K / s + s sets.
@@ -85,6 +49,8 @@ class FunctionalMAML:
     """
 
     def __init__(self, schedule: InnerLoopSchedule, options: FunctionalOptions) -> None:
+        if options.reptile and schedule.log_error:
+            raise ValueError("reptile sees no outer loss: set log_error to false")
         self.schedule, self.options = schedule, options
         self._compiled: dict[tuple[nn.Module, bool, torch.dtype | None], CompiledNetwork] = {}
 
@@ -114,6 +80,11 @@ class FunctionalMAML:
             losses.append(_Unrolled.apply(loop, z, *meta))
         return plan.combine(torch.cat(losses))
 
+    @property
+    def compiled(self) -> bool:
+        """Whether compiled functions have been used, and none has failed."""
+        return bool(self._compiled) and all(net.compiled for net in self._compiled.values())
+
     def _weights(
         self, network: nn.Module, problems: Sequence[InverseProblem]
     ) -> tuple[Weights, Weights]:
@@ -127,14 +98,17 @@ class FunctionalMAML:
         def bound(function: PureNetwork) -> Weights:
             return StackedWeights(function, starts) if stacked else BoundWeights(function, start)
 
-        function = pure(network, stacked=stacked, autocast=autocast)
-        if self.options.compile is None:
+        function, backend = pure(network, stacked=stacked, autocast=autocast), self.options.compile
+        if backend == "cudagraphs" and device != "cuda":
+            warnings.warn("compile=cudagraphs needs a GPU, going on without", stacklevel=2)
+            backend = None
+        if backend is None:
             # Steps without a graph take the way of a fit, which is the fastest.
             fast = weights_of(network, starts, autocast=autocast)
             return fast, fast if stacked else bound(function)
         key = network, stacked, autocast  # compiled once, for all outer steps
         if key not in self._compiled:
-            self._compiled[key] = CompiledNetwork(function, self.options.compile)
+            self._compiled[key] = CompiledNetwork(function, backend)
         return (bound(self._compiled[key]),) * 2
 
 

@@ -66,7 +66,10 @@ class InnerLoopPlan(NamedTuple):
     def combine(self, square_errors: Tensor) -> OuterLoss:
         """Weigh the square errors (B, K + 1) after steps 0 to K, and average over tasks."""
         losses = square_errors.log() if self.log_error else square_errors
-        return OuterLoss((losses @ self.weights.to(losses)).mean(), square_errors.detach())
+        weighed = losses * self.weights.to(
+            losses
+        )  # not a product of matrices, which autocast rounds
+        return OuterLoss(weighed.sum(dim=1).mean(), square_errors.detach())
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Curriculum:
         grow_from: inner steps at the first outer step, at least 1; None: the full number.
         grow_steps: outer steps until the full number is reached, at least 0.
     Raises:
-        ValueError: an argument outside the range given here.
+        ValueError: an argument outside the range given here, or growth without its other half.
     """
 
     truncate_steps: int | None = None
@@ -99,6 +102,10 @@ class Curriculum:
             lowest = 1 if name in ("truncate_steps", "grow_from") else 0
             if value is not None and value < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {value}")
+        if (self.grow_from is None) != (self.grow_steps == 0):
+            raise ValueError(
+                f"grow_from and grow_steps go together, got {self.grow_from} and {self.grow_steps}"
+            )
 
 
 class InnerLoopSchedule:

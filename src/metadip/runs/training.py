@@ -27,6 +27,7 @@ def train(cfg: config.Config) -> Path:
     from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
 
     config.check_settings(cfg)
+    config.check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     prepare_process(cfg)
     out = Path(cfg.out)
     last = out / "last.ckpt"

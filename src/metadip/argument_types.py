@@ -1,0 +1,72 @@
+"""Check values of a configuration against the annotations of the constructor they are for."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from metadip.types import UserError
+
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
+
+
+def check_types(
+    constructor: Callable[..., Any], arguments: Mapping[str, Any], path: str = ""
+) -> None:
+    """Refuse numbers, switches and nulls where something else is asked for.
+
+    Args:
+        constructor: a class or function; what its annotations leave open is let pass.
+        arguments: values as YAML gives them, by name; names that it does not take are ignored.
+        path: of the settings, for the message.
+    Raises:
+        UserError: a value of another type.
+    Example:
+        >>> def scale(factor: float, times: int | None): ...
+        >>> check_types(scale, {"factor": 2, "times": 1.5}, "picture")
+        Traceback (most recent call last):
+        ...
+        metadip.types.UserError: picture.times=1.5 must be a whole number or null
+    """
+    called = inspect.unwrap(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    names = _Names(getattr(called, "__globals__", {}))
+    for name, hint in get_type_hints(called, localns=names).items():
+        if name in arguments and not _accepts(arguments[name], hint):
+            value = arguments[name]
+            shown = str(value).lower() if isinstance(value, bool) else value
+            shown = "null" if value is None else shown
+            raise UserError(f"{path}.{name}={shown} must be {_description(hint)}")
+
+
+class _Names(dict[str, Any]):
+    """What annotations may name; what only type checkers import means anything."""
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(builtins, name, Any)
+
+
+def _accepts(value: Any, hint: Any) -> bool:
+    """Tell whether a value may stand for an annotation."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_accepts(value, one) for one in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, NoneType):
+        return isinstance(value, hint)
+    # What a text or a class may be is the constructor's to say.
+    return value is not None or hint is Any
+
+
+def _description(hint: Any) -> str:
+    """Return an annotation in words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_description, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    return NAMES.get(hint, "given" if hint is str else f"of type {getattr(hint, '__name__', hint)}")

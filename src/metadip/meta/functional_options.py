@@ -1,0 +1,49 @@
+"""What the functional engine can do besides the exact gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metadip.fitting.compiled import BACKENDS
+
+
+@dataclass(frozen=True)
+class FunctionalOptions:
+    """What the functional engine can do besides the exact gradient in little memory.
+
+    Args:
+        reptile: learn by Reptile: theta_0 receives theta_0 - theta_K, nothing else learns.
+        keep_every: keep weights and velocity of every s-th step alone, and compute those between
+            again, at least 1; saves memory in long inner loops for one more inner loop of time.
+        keep_graphs: keep every step's graph instead: nothing is computed twice, memory grows with
+            K as in learn2learn.
+        stacked: compute the tasks of a batch together, their weights stacked, or in turn; None
+            stacks on a GPU.
+        compile: compute the network and its derivatives by functions that ``torch.compile`` has
+            made, by this backend: "cudagraphs" (on a GPU alone), "inductor" or "aot_eager"; None:
+            as they are. See ``metadip.fitting.compiled``. They keep nothing between them.
+    Raises:
+        ValueError: ``keep_every`` below 1; ``keep_graphs`` with ``keep_every`` above 1, ``reptile``
+            or ``compile``; unknown ``compile``.
+    References:
+        Nichol et al. (2018), Reptile, arXiv:1803.02999.
+    """
+
+    reptile: bool = False
+    keep_every: int = 1
+    keep_graphs: bool = False
+    stacked: bool | None = None
+    compile: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.keep_every < 1 or (self.keep_graphs and self.keep_every > 1):
+            raise ValueError(
+                f"keep_every must be at least 1, and 1 with keep_graphs, got {self.keep_every}"
+            )
+        if self.keep_graphs and (self.reptile or self.compile):
+            raise ValueError("keep_graphs has no use with reptile or compile: set it to false")
+        if self.compile not in (None, *BACKENDS):
+            raise ValueError(
+                f"compile must be null or one of {', '.join(BACKENDS)}, got {self.compile!r}"
+            )
