@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from metadip import config
+from metadip import config, runs
 from metadip.callbacks import OraclePSNR
 from metadip.data import CelebA, ImageSource, NaturalPatches, SampleKey, seed_of
 from metadip.demo import build_method, vanilla_dip
@@ -77,11 +77,9 @@ def measure(method: str, problem: InverseProblem, task: str, options: argparse.N
 
 def bm3d_psnr(problem: InverseProblem) -> float:
     """Return the PSNR of BM3D, told the noise level."""
-    from deepinv.models import BM3D
-
     assert problem.x is not None
-    sigma = float(problem.physics.noise_model.sigma)
-    return psnr_db(BM3D()(problem.y, sigma), problem.x).item()
+    bm3d = runs.build_method(config.compose("infer", ["method=bm3d"]))
+    return psnr_db(bm3d.reconstruct([problem])[0].x_hat, problem.x).item()
 
 
 def settings_of(method: str, task: str, options: argparse.Namespace) -> dict[str, Any]:

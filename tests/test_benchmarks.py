@@ -1,12 +1,11 @@
 """The benchmarks at tiny sizes: what they print can be read, and work is not done twice."""
 
-import argparse
 import importlib.util
 import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -152,65 +151,6 @@ def test_what_more_steps_lose_is_found():
     assert rows[1]["dip"] == pytest.approx(14.9 - 4.0)
     (line,) = script.over_tasks(rows)
     assert (line["200"], line["fits"], line["dip"]) == (16.0, 3, rows[1]["dip"])
-
-
-MEMORY = {"learn2learn": {3: 50.0, 6: 100.0}, "functional": {3: 10.0, 6: 20.0}, "stored": {3: 55.0}}
-
-
-def test_meta_engine_ends_with_a_line_of_json(capsys, monkeypatch, tmp_path):
-    script = load_script("meta_engine")
-    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
-    sizes = ["--size", "16", "--inner-steps", "3", "--curve", "6", "--rounds", "1"]
-    script.main([*sizes, "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
-    content = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert 0 < content["grad_rel_diff_float64"] < 1e-9
-    assert content["memory_ratio_k3"] == 0.2
-    assert content["memory_ratio_k3_stored"] == 1.1
-    assert content["memory_k6_over_learn2learn_k3"] == 0.4
-    assert content["time_ratio_k3"] > 0
-    assert content["time_ratio_k3_stored"] > 0
-    assert 0 < content["grad_cosine_bf16_mixed"] < 1  # of random weights at 16 px
-    assert "time_ratio_k3_compiled" not in content
-    assert Image.open(tmp_path / "memory.png").format == "PNG"
-
-
-def test_meta_engine_tells_whether_compiled_functions_ran(capsys, monkeypatch):
-    script = load_script("meta_engine")
-    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    sizes = [
-        "--size",
-        "16",
-        "--inner-steps",
-        "3",
-        "--curve",
-        "6",
-        "--rounds",
-        "1",
-        "--threads",
-        "1",
-    ]
-    script.main([*sizes, "--compile", "inductor", "--json"])
-    content = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (content["compile"], content["compiled_ran"]) == ("inductor", True)
-    assert content["time_ratio_k3_compiled"] > 0
-    with pytest.warns(UserWarning, match="cudagraphs needs a GPU"):
-        script.main([*sizes, "--compile", "cudagraphs", "--json"])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["compiled_ran"] is False
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
-def test_peak_memory_is_what_a_step_holds_at_once(monkeypatch):
-    script = load_script("meta_engine")
-
-    def hold(_engine, inner_steps, _options):
-        return SimpleNamespace(  # 32 MiB each
-            gradient=lambda: [torch.ones(2**23) for _ in range(inner_steps)].clear()
-        )
-
-    monkeypatch.setattr(script, "build", hold)
-    peaks = script.peaks_mib("functional", argparse.Namespace(device="cpu", curve=[4, 2]))
-    assert peaks == {2: pytest.approx(64, rel=0.05), 4: pytest.approx(128, rel=0.05)}
 
 
 @pytest.fixture

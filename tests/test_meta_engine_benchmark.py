@@ -1,0 +1,73 @@
+"""The benchmark of meta-training at tiny sizes: line of JSON, memory, compiled functions."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, repo: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(repo / "benchmarks")
+    return importlib.import_module("meta_engine")
+
+
+MEMORY = {"learn2learn": {3: 50.0, 6: 100.0}, "functional": {3: 10.0, 6: 20.0}, "stored": {3: 55.0}}
+
+
+def test_meta_engine_ends_with_a_line_of_json(script, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
+    sizes = ["--size", "16", "--inner-steps", "3", "--curve", "6", "--rounds", "1"]
+    script.main([*sizes, "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
+    content = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < content["grad_rel_diff_float64"] < 1e-9
+    assert content["memory_ratio_k3"] == 0.2
+    assert content["memory_ratio_k3_stored"] == 1.1
+    assert content["memory_k6_over_learn2learn_k3"] == 0.4
+    assert content["time_ratio_k3"] > 0
+    assert content["time_ratio_k3_stored"] > 0
+    assert 0 < content["grad_cosine_bf16_mixed"] < 1  # of random weights at 16 px
+    assert "time_ratio_k3_compiled" not in content
+    assert Image.open(tmp_path / "memory.png").format == "PNG"
+
+
+def test_meta_engine_tells_whether_compiled_functions_ran(script, capsys, monkeypatch):
+    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    sizes = [
+        "--size",
+        "16",
+        "--inner-steps",
+        "3",
+        "--curve",
+        "6",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+    ]
+    script.main([*sizes, "--compile", "inductor", "--json"])
+    content = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (content["compile"], content["compiled_ran"]) == ("inductor", True)
+    assert content["time_ratio_k3_compiled"] > 0
+    with pytest.warns(UserWarning, match="cudagraphs needs a GPU"):
+        script.main([*sizes, "--compile", "cudagraphs", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["compiled_ran"] is False
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_peak_memory_is_what_a_step_holds_at_once(script, monkeypatch):
+
+    def hold(_engine, inner_steps, _options):
+        return SimpleNamespace(  # 32 MiB each
+            gradient=lambda: [torch.ones(2**23) for _ in range(inner_steps)].clear()
+        )
+
+    monkeypatch.setattr(script, "build", hold)
+    peaks = script.peaks_mib("functional", argparse.Namespace(device="cpu", curve=[4, 2]))
+    assert peaks == {2: pytest.approx(64, rel=0.05), 4: pytest.approx(128, rel=0.05)}
