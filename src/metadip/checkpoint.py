@@ -106,6 +106,8 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
             input_from_description(description["latent"]),
             learned=True,
         )
+        # Files of older versions say it by the size of the latent's noise alone.
+        prior.learned_px = description.get("image_px", description["latent"].get("size_px"))
         arguments = {
             **description["optimizer"],
             "lr_bounds": tuple(description["optimizer"]["lr_bounds"]),

@@ -8,6 +8,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import deepinv
@@ -20,6 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import metadip
+from metadip.checkpoint import load_prior
+from metadip.methods import fit as fit_module
 from metadip.methods.measurement import flatten
 from tests.tiny import save_tiny_prior
 
@@ -242,3 +245,17 @@ def test_moved_to_a_gpu(make: Callable[..., Reconstructor]):
         x_hat = make().to("cuda")(y.cuda(), physics.to("cuda"))
         assert x_hat.device.type == "cuda"
         torch.testing.assert_close(x_hat.cpu(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_images_larger_than_the_learned_ones_are_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    prior = load_prior(save_tiny_prior(tmp_path / "tiny.safetensors")).prior
+    assert prior.learned_px == 64  # of the latent's noise, where a file says nothing else
+    method = metadip.load(str(tmp_path / "tiny.safetensors"), steps=0)
+    method.prior.learned_px = 12
+    fit_module._tell_of_larger_images.cache_clear()
+    for side in (12, 18, 19, 40):
+        method(draw(1, 3, 8, side), Denoising())
+    (record,) = caplog.records
+    assert "images of more than 18 px lose quality" in record.getMessage()

@@ -123,6 +123,7 @@ class MetaModule(pl.LightningModule):
             "latent": self.prior.latent.description,
             "optimizer": self.inner_optimizer.description,
             "objective": self.objective.description,
+            "image_px": self.prior.learned_px,
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

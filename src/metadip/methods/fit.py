@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from metadip.methods.measurement import ImageShape, Measured, split
 from metadip.methods.scaling import rescaled
 from metadip.priors import Prior
 from metadip.types import FitResult, InverseProblem, Objective, UserError
+
+logger = logging.getLogger(__name__)
+LARGER = 1.5  # times the size that a prior was learned at: from there on its loss is told of
 
 
 class FitReconstructor(Reconstructor):
@@ -98,7 +103,13 @@ class FitReconstructor(Reconstructor):
     def reconstruct(
         self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
     ) -> list[FitResult]:
-        """Fit every problem; ``hooks`` come after the callbacks. Results carry curves."""
+        """Fit every problem; ``hooks`` come after the callbacks. Results carry curves.
+
+        Images much larger than those that the prior was learned on are told of in the log, once.
+        """
+        learned_px = self.prior.learned_px
+        if learned_px and max(max(p.image_shape[1:]) for p in problems) > LARGER * learned_px:
+            _tell_of_larger_images(learned_px)
         return fit(
             problems,
             self.prior,
@@ -108,3 +119,12 @@ class FitReconstructor(Reconstructor):
             hooks=[*copy.deepcopy(self.callbacks), *hooks],
             execution=self.execution,
         )
+
+
+@cache
+def _tell_of_larger_images(learned_px: int) -> None:
+    logger.warning(
+        "images of more than %d px lose quality under a prior that was learned at %d px: make them "
+        "smaller (image_size=%d), or take a prior of their size or the slow method=dip",
+        LARGER * learned_px, learned_px, learned_px,
+    )  # fmt: skip

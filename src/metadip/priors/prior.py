@@ -47,6 +47,7 @@ class Prior(nn.Module):
                 f"the latent gives {latent.channels}"
             )
         self.network, self.learned = network, learned
+        self.learned_px: int | None = None  # side of the images that it was learned on, if known
         self.latent: Any = latent  # also a module; one of several kinds
 
     @property

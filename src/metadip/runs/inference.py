@@ -66,7 +66,7 @@ def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:
 
 
 def _show_log() -> None:
-    """Print what fits say of memory; users of the library see it where they set up logging."""
+    """Print what fits say of memory and sizes; users of the library set up logging themselves."""
     logger = logging.getLogger("metadip")
     logger.setLevel(logging.INFO)
     if not logger.handlers:

@@ -104,6 +104,7 @@ def _meta_module(cfg: config.Config) -> MetaModule:
 
     prior = config.build(cfg.prior)
     prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
+    prior.learned_px = cfg.image_size
     parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
     if "n_steps" not in cfg.optimizer:
         raise UserError(
