@@ -36,28 +36,15 @@ def test_meta_engine_ends_with_a_line_of_json(script, capsys, monkeypatch, tmp_p
     assert Image.open(tmp_path / "memory.png").format == "PNG"
 
 
-def test_meta_engine_tells_whether_compiled_functions_ran(script, capsys, monkeypatch):
-    monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
+def test_meta_engine_tells_whether_compiled_functions_ran(script, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    sizes = [
-        "--size",
-        "16",
-        "--inner-steps",
-        "3",
-        "--curve",
-        "6",
-        "--rounds",
-        "1",
-        "--threads",
-        "1",
-    ]
-    script.main([*sizes, "--compile", "inductor", "--json"])
-    content = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (content["compile"], content["compiled_ran"]) == ("inductor", True)
-    assert content["time_ratio_k3_compiled"] > 0
+    monkeypatch.setattr(script, "ENGINES", {})
+    sizes = ["--size", "16", "--inner-steps", "3", "--rounds", "1"]
+    timings, ran = script.times(script.parse([*sizes, "--compile", "inductor"]))
+    assert ran is True
+    assert timings["compiled"][0].cpu > 0
     with pytest.warns(UserWarning, match="cudagraphs needs a GPU"):
-        script.main([*sizes, "--compile", "cudagraphs", "--json"])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["compiled_ran"] is False
+        assert script.times(script.parse([*sizes, "--compile", "cudagraphs"]))[1] is False
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
