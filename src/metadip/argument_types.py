@@ -42,7 +42,7 @@ def check_types(
 
 @cache
 def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """Return what each argument may be; kept, since evaluating it takes a fifth of composing."""
+    """Return what each argument may be; kept, since every composition asks for it."""
     called = inspect.unwrap(constructor.__init__ if inspect.isclass(constructor) else constructor)
     return get_type_hints(called, localns=_Names(getattr(called, "__globals__", {})))
 

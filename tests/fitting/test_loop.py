@@ -11,6 +11,7 @@ from deepinv.physics import Denoising
 from torch import Tensor
 
 from metadip.fitting import Execution, MomentumSGD, fit
+from metadip.fitting.weights import weights_of
 from metadip.physics import GaussianSensing
 from metadip.types import FitResult, FitState, InverseProblem
 from tests.fitting.tiny import (
@@ -241,3 +242,12 @@ def test_prior_and_global_random_stream_are_unchanged(stacked: bool):
 def test_bad_arguments_are_refused(problems: Any, change: dict[str, Any], text: str):
     with pytest.raises(ValueError, match=text):
         fit(problems, tiny_prior(), MSE, ADAM, **{"steps": 1, **change})
+
+
+def test_a_start_that_does_not_name_the_weights_in_their_order_is_refused():
+    network = tiny_prior().network
+    start: dict[str, Tensor] = dict(network.named_parameters())
+    for other in (dict(reversed(start.items())), dict(list(start.items())[1:])):
+        for starts in ([other], [start, other]):
+            with pytest.raises(ValueError, match="does not name the weights"):
+                weights_of(network, starts, autocast=None)

@@ -17,8 +17,6 @@ from metadip.fitting.weights import PureNetwork
 # Of torch.compile: PyTorch's own kernels replayed as CUDA graphs, which takes seconds to prepare;
 # kernels fused and replayed, which takes minutes; neither, for tests.
 BACKENDS = ("cudagraphs", "inductor", "aot_eager")
-# What inductor is told: replay what one call has launched as one CUDA graph.
-CUDA_GRAPHS: dict[str, dict[str, Any]] = {"inductor": {"triton.cudagraphs": True}}
 
 
 class CompiledNetwork:
@@ -62,7 +60,8 @@ class CompiledNetwork:
             "second": second,
         }
         how: dict[str, Any] = {"dynamic": False, "fullgraph": True, "backend": backend}
-        how["options"] = CUDA_GRAPHS.get(backend)
+        if backend == "inductor":
+            how["options"] = {"triton.cudagraphs": True}
         self._fast = {name: torch.compile(f, **how) for name, f in self._plain.items()}
 
     def __call__(self, params: Tensors, z: Tensor) -> Tensor:

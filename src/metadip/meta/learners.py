@@ -66,9 +66,8 @@ class InnerLoopPlan(NamedTuple):
     def combine(self, square_errors: Tensor) -> OuterLoss:
         """Weigh the square errors (B, K + 1) after steps 0 to K, and average over tasks."""
         losses = square_errors.log() if self.log_error else square_errors
-        weighed = losses * self.weights.to(
-            losses
-        )  # not a product of matrices, which autocast rounds
+        # Not as a product of matrices, which autocast would round.
+        weighed = losses * self.weights.to(losses)
         return OuterLoss(weighed.sum(dim=1).mean(), square_errors.detach())
 
 

@@ -108,7 +108,7 @@ class FitReconstructor(Reconstructor):
         Images much larger than those that the prior was learned on are told of in the log, once.
         """
         learned_px = self.prior.learned_px
-        if learned_px and max(max(p.image_shape[1:]) for p in problems) > LARGER * learned_px:
+        if learned_px and any(max(p.image_shape[1:]) > LARGER * learned_px for p in problems):
             _tell_of_larger_images(learned_px)
         return fit(
             problems,
