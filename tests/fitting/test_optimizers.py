@@ -163,6 +163,30 @@ def test_handover_is_not_reverted():
     state = rule.init(params)
     with pytest.raises(ValueError, match="step 3 is past n_steps=3: Adam is not reverted"):
         rule.revert(params, state, 3)
+    with pytest.raises(ValueError, match="step 3 is past n_steps=3: Adam is not reverted"):
+        rule.pull_back(params, state, 3, (params, params))
+
+
+@pytest.mark.parametrize("beyond", ["hold", "average", "decay"])
+@pytest.mark.parametrize("per_tensor", [False, True])
+@pytest.mark.parametrize("step", [1, 4], ids=["learned step", "step beyond"])
+def test_derivatives_of_an_update_are_those_of_autograd(beyond: str, per_tensor: bool, step: int):
+    rule = MomentumSGD(**MOMENTUM, n_tensors=2 if per_tensor else 1, beyond=beyond).double()
+    with torch.no_grad():
+        rule.log_lr.add_(torch.arange(rule.log_lr.numel()).reshape(rule.log_lr.shape) / 10)
+    params, grads, velocity = ([p.requires_grad_() for p in draws(i)] for i in range(3))
+    towards = draws(3), draws(4)
+    moved, state = rule.update(tuple(params), tuple(grads), (tuple(velocity),), step)
+    expected = torch.autograd.grad(
+        (*moved, *state[0]),
+        (*params, *grads, *velocity, *rule.parameters()),
+        (*towards[0], *towards[1]),
+    )
+    found = rule.pull_back(tuple(grads), (tuple(velocity),), step, towards)
+    ours = (*towards[0], *found.grads, *found.velocity, *found.rule)
+    assert not any(t.requires_grad for t in ours)
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_step_sizes_return_to_their_bounds():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,14 @@ class Optimizer(Protocol):
     ) -> tuple[Tensors, State]:
         """Return new weights and state; ``step`` counts from 0. Nothing is changed in place."""
         ...
+
+
+class UpdateDerivatives(NamedTuple):
+    """Derivatives of what follows an update: in its gradients, its velocity and the rule."""
+
+    grads: Tensors
+    velocity: Tensors
+    rule: Tensors  # as ``parameters()`` of the rule
 
 
 class MomentumSGD(nn.Module):
@@ -132,9 +140,12 @@ class MomentumSGD(nn.Module):
 
     def step_sizes(self, step: int) -> Tensor:
         """Return alpha_k, (n_tensors,) or (1,)."""
+        return self._step_sizes(self.log_lr, step)
+
+    def _step_sizes(self, log_lr: Tensor, step: int) -> Tensor:
         if step < self.n_steps:
-            return self.log_lr[step].exp()
-        return BEYOND[self.beyond](self.log_lr.exp(), (step + 1) / self.n_steps)
+            return log_lr[step].exp()
+        return BEYOND[self.beyond](log_lr.exp(), (step + 1) / self.n_steps)
 
     def init(self, params: Tensors) -> State:
         """Return zero velocities."""
@@ -177,10 +188,39 @@ class MomentumSGD(nn.Module):
 
     def revert(self, params: Tensors, state: State, step: int) -> Tensors:
         """Return the weights before the update of ``step``, of which these are the outcome."""
-        if self._hands_over(step):
-            raise ValueError(f"step {step} is past n_steps={self.n_steps}: Adam is not reverted")
+        self._refuse_adam(step)
         alpha = self.step_sizes(step).expand(len(params)).unbind()
         return torch._foreach_add(params, torch._foreach_mul(state[0], alpha))
+
+    @torch.no_grad()
+    def pull_back(
+        self, grads: Tensors, state: State, step: int, towards: tuple[Tensors, Tensors]
+    ) -> UpdateDerivatives:
+        """Return the derivatives of ``update`` in closed form.
+
+        Args:
+            grads: that ``update`` was given, as ``state`` and ``step``.
+            state: before the update.
+            step: counts from 0.
+            towards: derivatives of what follows in the weights and in the velocity it returned;
+                those in the weights before the update are the same as in the weights after it.
+        """
+        self._refuse_adam(step)
+        momentum, leaf = self.momentum_logit.sigmoid(), self.log_lr.detach().requires_grad_()
+        velocity = torch._foreach_add(torch._foreach_mul(state[0], momentum), grads)
+        with torch.enable_grad():
+            sizes = self._step_sizes(leaf, step)
+        alpha = sizes.detach().expand(len(grads)).unbind()
+        towards_grads = torch._foreach_sub(towards[1], torch._foreach_mul(towards[0], alpha))
+        slopes = -_inner_products(towards[0], velocity)
+        (log_lr,) = torch.autograd.grad(sizes, leaf, slopes.sum_to_size(sizes.shape))
+        slope = _inner_products(towards_grads, state[0]).sum() * momentum * (1 - momentum)
+        before = torch._foreach_mul(towards_grads, momentum)
+        return UpdateDerivatives(towards_grads, before, (log_lr, slope))
+
+    def _refuse_adam(self, step: int) -> None:
+        if self._hands_over(step):
+            raise ValueError(f"step {step} is past n_steps={self.n_steps}: Adam is not reverted")
 
 
 class Adam:
@@ -234,3 +274,8 @@ class Adam:
             torch._foreach_div(first, denominator), self.lr / (1 - b1 ** (step + 1))
         )
         return torch._foreach_sub(params, direction), (first, second)
+
+
+def _inner_products(first: Tensors, second: Tensors) -> Tensor:
+    """Return the inner product of each pair, (n_tensors,)."""
+    return torch.stack([product.sum() for product in torch._foreach_mul(first, second)])

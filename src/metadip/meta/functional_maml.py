@@ -21,6 +21,7 @@ from metadip.fitting.weights import (
     pure,
     weights_of,
 )
+from metadip.meta.batch_norm import with_closed_form_norms
 from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.learners import InnerLoopPlan, InnerLoopSchedule, OuterLoss, square_errors
 from metadip.priors import Prior
@@ -98,16 +99,20 @@ class FunctionalMAML:
         def bound(function: PureNetwork) -> Weights:
             return StackedWeights(function, starts) if stacked else BoundWeights(function, start)
 
-        function, backend = pure(network, stacked=stacked, autocast=autocast), self.options.compile
+        backend = self.options.compile
         if backend == "cudagraphs" and device != "cuda":
             warnings.warn("compile=cudagraphs needs a GPU, going on without", stacklevel=2)
             backend = None
         if backend is None:
             # Steps without a graph take the way of a fit, which is the fastest.
             fast = weights_of(network, starts, autocast=autocast)
-            return fast, fast if stacked else bound(function)
+            if stacked:
+                return fast, fast
+            twin = with_closed_form_norms(network)
+            return fast, bound(pure(twin, stacked=False, autocast=autocast))
         key = network, stacked, autocast  # compiled once, for all outer steps
         if key not in self._compiled:
+            function = pure(network, stacked=stacked, autocast=autocast)
             self._compiled[key] = CompiledNetwork(function, backend)
         return (bound(self._compiled[key]),) * 2
 
@@ -128,13 +133,11 @@ class _Unrolled(torch.autograd.Function):
 
 
 class _Step(NamedTuple):
-    """One inner step: its leaves, the outer loss before it, and what it leads to."""
+    """One inner step: its leaves, and what depends on them where it has a graph."""
 
     params: Tensors
-    state: State
-    errors: Tensor
-    next_params: Tensors
-    next_state: State
+    grads: Tensors
+    errors: Tensor  # the outer loss before the update
 
 
 class _InnerLoop:
@@ -176,11 +179,11 @@ class _InnerLoop:
         self.params, state = self.kept[-1]
         self.states, errors = [], []
         for k in range(begin, min(begin + self.keep_every, self.plan.steps)):
-            step = self._step(k, self.params, state, with_graph=self.keep_graphs)
+            step = self._step(k, self.params, with_graph=self.keep_graphs)
             if self.keep_graphs:
                 self.graphs.append(step)
-            self.params = _detached(step.next_params)
-            state = tuple(_detached(group) for group in step.next_state)
+            leaves, grads = _detached(step.params), _detached(step.grads)
+            self.params, state = self.optimizer.update(leaves, grads, state, k)
             self.states.append(state)
             errors.append(step.errors.detach())
         return errors
@@ -191,62 +194,51 @@ class _InnerLoop:
         with torch.enable_grad(), torch.autocast(self.device, enabled=False):
             return square_errors(self.weights(self.z), self.problems)
 
-    def _step(self, k: int, params: Tensors, state: State, *, with_graph: bool) -> _Step:
-        """Take step ``k``."""
+    def _step(self, k: int, params: Tensors, *, with_graph: bool) -> _Step:
+        """Compute what step ``k`` needs before its update."""
         weights = self.weights if with_graph else self.fast
         weights.load(params)
-        leaves = weights.params
-        if with_graph:
-            state = tuple(tuple(s.detach().requires_grad_() for s in group) for group in state)
         with torch.enable_grad(), torch.autocast(self.device, enabled=False):
             output = fit_step(
                 weights,
-                leaves,
+                weights.params,
                 weights.arrange(self.z),
                 self.problems,
                 self.objective,
                 create_graph=with_graph and k >= self.plan.first_order_steps,
                 retain_graph=with_graph,
             )
-            errors = square_errors(output.x_hat, self.problems)
-            with torch.set_grad_enabled(with_graph):
-                moved = self.optimizer.update(leaves, output.grads, state, k)
-        return _Step(leaves, state, errors, *moved)
+            return _Step(weights.params, output.grads, square_errors(output.x_hat, self.problems))
 
-    def _recall(self, k: int) -> _Step:
-        """Return step ``k`` with its graph; steps are recalled from the last to the first."""
-        if self.keep_graphs:
-            return self.graphs.pop()
+    def _recall(self, k: int) -> tuple[_Step, State]:
+        """Return step ``k`` with its graph, and the state before; called from the last step on."""
         if not self.states:
             self._replay(k // self.keep_every * self.keep_every)
-        self.params = _detached(self.optimizer.revert(self.params, self.states.pop(), k))
-        state = self.states[-1] if self.states else self.kept.pop()[1]
-        return self._step(k, self.params, state, with_graph=True)
+        after = self.states.pop()
+        before = self.states[-1] if self.states else self.kept.pop()[1]
+        if self.keep_graphs:
+            return self.graphs.pop(), before
+        self.params = self.optimizer.revert(self.params, after, k)
+        return self._step(k, self.params, with_graph=True), before
 
     def pull_back(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return the derivatives of z, theta_0 and the rule, given those of the outer losses."""
-        n_params, learned = len(self.start), (*self.rule, self.z)
         errors = self._look()
-        found = _pull((errors,), (*self.weights.params, *learned), (cotangent[:, -1],))
-        towards, totals = found[:n_params], found[n_params:]
-        state_towards = tuple(torch.zeros_like(p) for p in self.start)
+        *towards, z = _pull((errors,), (*self.weights.params, self.z), (cotangent[:, -1],))
+        velocity = tuple(torch.zeros_like(p) for p in self.start)
+        rule = tuple(torch.zeros_like(p) for p in self.rule)
         for k in reversed(range(self.plan.steps)):
-            step = self._recall(k)
-            outputs, cotangents = (
-                (*step.next_params, *step.next_state[0]),
-                (*towards, *state_towards),
+            step, before = self._recall(k)
+            grads, velocity, towards_rule = self.optimizer.pull_back(
+                _detached(step.grads), before, k, (tuple(towards), velocity)
             )
+            outputs, cotangents = step.grads, grads
             if self.plan.weights[k]:
                 outputs, cotangents = (*outputs, step.errors), (*cotangents, cotangent[:, k])
-            found = _pull(outputs, (*step.params, *step.state[0], *learned), cotangents)
-            towards, state_towards = found[:n_params], found[n_params : 2 * n_params]
-            totals = tuple(torch._foreach_add(totals, found[2 * n_params :]))
-        *rule, z = totals
-        return (
-            z,
-            *self._over_tasks(towards, torch.ones_like(errors)),
-            *rule,
-        )
+            found = _pull(outputs, (*step.params, self.z), cotangents)
+            *towards, z = torch._foreach_add((*towards, z), found)
+            rule = torch._foreach_add(rule, towards_rule)
+        return z, *self._over_tasks(towards, torch.ones_like(errors)), *rule
 
     def towards_adapted(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return theta_0 - theta_K summed over tasks with their weights, and zero for the rule."""
@@ -262,9 +254,16 @@ class _InnerLoop:
 
 
 def _pull(outputs: Tensors, inputs: Tensors, cotangents: Tensors) -> Tensors:
-    """Return the derivatives of the inputs, zero for those that nothing depends on."""
+    """Return the derivatives of the inputs, zero where nothing depends on them.
+
+    Outputs without a graph, which first-order steps have, count as constants.
+    """
     wanted = [i for i in inputs if i.requires_grad]
-    found = iter(torch.autograd.grad(outputs, wanted, cotangents, materialize_grads=True))
+    pairs = [pair for pair in zip(outputs, cotangents, strict=True) if pair[0].requires_grad]
+    if not pairs:
+        return tuple(torch.zeros_like(i) for i in inputs)
+    roots, towards = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(roots, wanted, towards, materialize_grads=True))
     return tuple(next(found) if i.requires_grad else torch.zeros_like(i) for i in inputs)
 
 
