@@ -2,11 +2,13 @@
 
     python benchmarks/beyond.py --images FOLDER_IN_CELEBA_LAYOUT --out results
     python benchmarks/beyond.py --images FOLDER --out results --rules hold adam --count 20
+    python benchmarks/beyond.py --natural FOLDER --out results --rules adam --adam-lr 1e-4 1e-3
 
-Each rule, task and image leaves its PSNR after every step in a file of ``--out``; a second call
-with the same settings skips those that are there. The table shows the mean PSNR after some numbers
-of steps; "loss" is the most that the mean loses from one of the marked numbers of steps to a later
-one, "worst dip" the most that a single image falls below what it had reached, at any step.
+Rule "adam" takes the prior's own step size, or each of ``--adam-lr``. Each rule, task and image
+leaves its PSNR after every step in a file of ``--out``; a second call with the same settings skips
+those that are there. The table shows the mean PSNR after some numbers of steps; "loss" is the most
+that the mean loses from one of the marked numbers of steps to a later one, "worst dip" the most
+that a single image falls below what it had reached, at any step.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from tqdm import tqdm
 
 from metadip import config, load
 from metadip.callbacks import OraclePSNR
-from metadip.data import CelebA, SampleKey, seed_of
+from metadip.data import CelebA, NaturalPatches, SampleKey, seed_of
 from metadip.fitting.optimizers import BEYOND
 from metadip.report import markdown_table, prepare_folder, write_json
 from metadip.types import InverseProblem, UserError
@@ -38,7 +40,9 @@ Curve = list[float]
 Curves = dict[tuple[str, str], list[Curve]]
 
 
-def make_problem(images: CelebA, task: str, index: int, options: argparse.Namespace) -> Any:
+def make_problem(
+    images: CelebA | NaturalPatches, task: str, index: int, options: argparse.Namespace
+) -> Any:
     """Measure image ``index``."""
     operator = [] if task == "denoise" else [f"task.operator={options.operator}"]
     cfg = config.compose("infer", [f"task={task}", *operator])
@@ -46,29 +50,43 @@ def make_problem(images: CelebA, task: str, index: int, options: argparse.Namesp
     return config.build(cfg.task).measure(x, seed=seed_of(options.seed, 0, index))
 
 
+def images_of(options: argparse.Namespace) -> CelebA | NaturalPatches:
+    """Return the images to reconstruct."""
+    kind = {"split": options.split, "size_px": options.size, "flip": False, "seed": options.seed}
+    if options.natural is not None:
+        return NaturalPatches(options.natural, patches_per_image=1, **kind)
+    return CelebA(options.images, crop_px=None, **kind)
+
+
 def measure(rule: str, problem: InverseProblem, options: argparse.Namespace) -> Curve:
     """Return the PSNR after 0, 1, ... steps."""
-    method = load(options.ckpt, steps=options.steps, beyond=rule)
+    name, _, adam_lr = rule.partition("_")
+    lr = float(adam_lr) if adam_lr else None
+    method = load(options.ckpt, steps=options.steps, beyond=name, adam_lr=lr)
     result = method.reconstruct([problem], hooks=[OraclePSNR()])[0]
     return [round(value, 3) for value in result.curves["psnr_db"].tolist()]
+
+
+def variants(rule: str, options: argparse.Namespace) -> list[str]:
+    """Return the rule, for "adam" once per step size asked for."""
+    return (
+        [f"adam_{lr:g}" for lr in options.adam_lr] if rule == "adam" and options.adam_lr else [rule]
+    )
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return what an entry depends on, besides rule, task and image."""
     names = ("split", "ckpt", "size", "steps", "operator", "seed")
-    return {"images": str(options.images)} | {name: getattr(options, name) for name in names}
+    source = str(options.natural or options.images)
+    return {"images": source} | {name: getattr(options, name) for name in names}
 
 
 def measure_all(options: argparse.Namespace) -> Curves:
     """Measure what is missing; return the curves of every (task, rule)."""
-    images = CelebA(
-        options.images, split=options.split, crop_px=None, size_px=options.size, flip=False,
-        seed=options.seed,
-    )  # fmt: skip
+    images = images_of(options)
     count, settings = min(options.count, len(images)), settings_of(options)
-    jobs = [
-        (i, task, rule) for i in range(count) for task in options.tasks for rule in options.rules
-    ]
+    rules = [rule for name in options.rules for rule in variants(name, options)]
+    jobs = [(i, task, rule) for i in range(count) for task in options.tasks for rule in rules]
     curves: Curves = {}
     for index, task, rule in tqdm(jobs, unit="fit", disable=None):
         path = options.out / f"{task}_{rule}_{index:05d}.json"
@@ -133,11 +151,14 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True, help="faces in CelebA's layout")
-    parser.add_argument("--split", default="val", help="which faces, by the partition file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", type=Path, help="faces in CelebA's layout")
+    source.add_argument("--natural", type=Path, help="photographs, cut into patches")
+    parser.add_argument("--split", default="val", help="which of them")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file per fit goes here")
     parser.add_argument("--ckpt", default="faces64", help="a released name or a file")
     parser.add_argument("--rules", nargs="+", choices=BEYOND, default=list(BEYOND))
+    parser.add_argument("--adam-lr", nargs="+", type=float, help="step sizes of adam to compare")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--size", type=int, default=64, help="side of the images, px")
     parser.add_argument("--count", type=int, default=4, help="images, the first ones in order")

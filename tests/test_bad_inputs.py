@@ -131,6 +131,7 @@ BAD = {
     "steps in words": (["fit.steps=abc"], "fit.steps=abc"),
     "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
     "unknown rule": (["method.beyond=stop"], "method.beyond='stop'"),
+    "no step": (["method.adam_lr=0"], "method.adam_lr must be above 0, got 0"),
     "unknown precision": (["fit.precision=8"], "fit.precision=8"),
     "neither true nor false": (["fit.stacked=perhaps"], "fit.stacked=perhaps"),
     "no size": (["image_size=0"], "image_size=0"),

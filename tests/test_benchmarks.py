@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_rules_beyond_the_learned_steps_are_compared(arguments, capsys, monkeypa
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == first
     assert script.main([*command, "--seed", "1"]) == 2
     assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_step_sizes_of_the_handover_are_compared(arguments, capsys, tmp_path):
+    script = load_script("beyond")
+    photographs, face = tmp_path / "photographs", tmp_path / "faces/img_align_celeba/000001.jpg"
+    for split in ("train", "val", "test"):
+        (photographs / split).mkdir(parents=True)
+        shutil.copy(face, photographs / split / f"{split}.jpg")
+    prior = save_tiny_prior(tmp_path / "prior.safetensors")
+    command = ["--natural", str(photographs), *arguments[2:6], "--ckpt", str(prior)]
+    command += ["--tasks", "denoise", "--steps", "10", "--rules", "hold", "adam"]
+    assert script.main([*command, "--adam-lr", "1e-3", "0.1"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["results"][:3]
+    assert [row["rule"] for row in rows] == ["hold", "adam_0.001", "adam_0.1"]
+    assert len({row["10"] for row in rows}) == 3
 
 
 def test_what_more_steps_lose_is_found():

@@ -15,6 +15,7 @@ def load(
     *,
     steps: int = 50,
     beyond: str | None = None,
+    adam_lr: float | None = None,
     rescale: bool = True,
     seed: int = 0,
 ) -> FitReconstructor:
@@ -28,11 +29,14 @@ def load(
         steps: weight updates per image.
         beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
+        adam_lr: step size of "adam" there, above 0; None keeps the prior's own. Images larger than
+            those that a prior was learned on gain from more, see ``docs/meta_training.md``.
         rescale: bring operators to the scale at which the step sizes were learned, see
             ``metadip.methods.scaling``; the tasks of metadip are there already.
         seed: starts the random streams of the fits.
     Raises:
-        UserError: unknown ``beyond``; see also ``metadip.checkpoint.load_prior``.
+        UserError: unknown ``beyond``, ``adam_lr`` not above 0; see also
+            ``metadip.checkpoint.load_prior``.
     """
     from metadip.checkpoint import load_prior
     from metadip.fitting.optimizers import BEYOND
@@ -40,9 +44,13 @@ def load(
 
     if beyond is not None and beyond not in BEYOND:
         raise UserError(f"method.beyond={beyond!r} is unknown; choose from {', '.join(BEYOND)}")
+    if adam_lr is not None and not adam_lr > 0:
+        raise UserError(f"method.adam_lr must be above 0, got {adam_lr}")
     learned = load_prior(ckpt)
     if beyond is not None:
         learned.optimizer.beyond = beyond
+    if adam_lr is not None:
+        learned.optimizer.adam_lr = adam_lr
     return FitReconstructor(
         learned.prior,
         objective=learned.objective,
