@@ -39,15 +39,16 @@ from metadip.report import atomic_path, markdown_table, prepare_folder, write_cs
 from metadip.types import UserError
 
 REPO = Path(__file__).resolve().parents[1]
-FUNCTIONAL = "learner.engine=functional"
-KEPT = [FUNCTIONAL, "learner.functional.keep_graphs=true"]  # as fast as learn2learn
+KEPT = ["learner=functional", "learner.functional.keep_graphs=true"]  # the fastest
+REPTILE = ["learner=functional", "learner.functional.reptile=true"]
+REPTILE += ["learner.functional.keep_graphs=false"]  # there are no graphs
 RECIPES = {
-    "learn2learn20": ["learner.engine=learn2learn", "learner.inner_steps=20"],
+    "learn2learn20": ["learner=learn2learn", "learner.inner_steps=20"],
     "functional20": [*KEPT, "learner.inner_steps=20"],
     "functional50": [*KEPT, "learner.inner_steps=50"],
     "truncated50": [*KEPT, "learner.inner_steps=50", "learner.curriculum.truncate_steps=20"],
     "first_order20": [*KEPT, "learner.inner_steps=20", "learner.first_order=true"],
-    "reptile20": [FUNCTIONAL, "learner.inner_steps=20", "learner.functional.reptile=true"],
+    "reptile20": [*REPTILE, "learner.inner_steps=20"],
     "per_step20": [*KEPT, "learner.inner_steps=20", "optimizer.per_tensor=false"],
     "last_step20": [*KEPT, "learner.inner_steps=20", "learner.multi_step_weight=0"],
 }

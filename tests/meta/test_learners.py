@@ -19,6 +19,7 @@ from metadip.meta import (
     build_learner,
     inner_optimizer,
 )
+from metadip.meta.learn2learn_maml import Learn2LearnMAML
 from metadip.priors import Prior
 from metadip.types import FitState, InverseProblem
 from tests.fitting.tiny import MSE_TV, Hook, sensed, tiny_prior
@@ -247,6 +248,11 @@ def test_inner_loop_grows_and_second_derivatives_come_in():
 def test_bad_arguments_are_refused(change: dict[str, Any], text: str):
     with pytest.raises(ValueError, match=text):
         learner("learn2learn", **change)
+
+
+def test_graphs_kept_are_no_change_of_learn2learn():
+    options = FunctionalOptions(keep_graphs=True)
+    assert isinstance(learner("learn2learn", functional=options), Learn2LearnMAML)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from metadip.fitting import MomentumSGD
@@ -45,7 +47,7 @@ def build_learner(
     )
     if engine == "functional":
         return FunctionalMAML(schedule, functional)
-    if functional != FunctionalOptions():
+    if replace(functional, keep_graphs=False) != FunctionalOptions():  # it keeps every graph anyway
         raise ValueError(f"engine={engine} takes none of the options of the functional engine")
     from metadip.meta.learn2learn_maml import Learn2LearnMAML  # late: learn2learn takes seconds
 
