@@ -61,16 +61,17 @@ class Timing(NamedTuple):
     cpu: float
 
 
-def gradient_difference(options: argparse.Namespace) -> float:
-    """Return ||g_functional - g_learn2learn|| / ||g_learn2learn|| in float64."""
-    exact, other = (
-        build(
+def gradient_differences(options: argparse.Namespace) -> dict[str, float]:
+    """Return ||g - g_learn2learn|| / ||g_learn2learn|| in float64, by engine."""
+    found = {
+        engine: build(
             engine, options.inner_steps, options, overrides=GENTLE,
             size_px=min(GRADIENT_SIZE_PX, options.size), dtype=torch.float64,
         ).gradient()
-        for engine in ("learn2learn", "functional")
-    )  # fmt: skip
-    return float((other - exact).norm() / exact.norm())
+        for engine in ENGINES
+    }  # fmt: skip
+    exact = found.pop("learn2learn")
+    return {engine: float((g - exact).norm() / exact.norm()) for engine, g in found.items()}
 
 
 def mixed_precision_cosine(options: argparse.Namespace) -> float:
@@ -175,7 +176,7 @@ def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
 def summary(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; return what the JSON line holds."""
     k, longest = options.inner_steps, max(options.inner_steps, *options.curve)
-    difference, cosine = gradient_difference(options), mixed_precision_cosine(options)
+    differences, cosine = gradient_differences(options), mixed_precision_cosine(options)
     timings, compiled_ran = times(options)
     memory = memory_curves(options)
 
@@ -187,7 +188,8 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
         return round(memory[engine][steps] / memory["learn2learn"][k], 4)
 
     return {
-        "grad_rel_diff_float64": difference,
+        "grad_rel_diff_float64": differences["functional"],
+        "grad_rel_diff_float64_stored": differences["stored"],
         "grad_cosine_bf16_mixed": cosine,
         f"memory_ratio_k{k}": memory_ratio("functional", k),
         f"memory_ratio_k{k}_stored": memory_ratio("stored", k),

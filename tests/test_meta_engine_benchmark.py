@@ -26,6 +26,7 @@ def test_meta_engine_ends_with_a_line_of_json(script, capsys, monkeypatch, tmp_p
     script.main([*sizes, "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
     content = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < content["grad_rel_diff_float64"] < 1e-9
+    assert 0 < content["grad_rel_diff_float64_stored"] < 1e-9
     assert content["memory_ratio_k3"] == 0.2
     assert content["memory_ratio_k3_stored"] == 1.1
     assert content["memory_k6_over_learn2learn_k3"] == 0.4
