@@ -71,7 +71,7 @@ class MomentumSGD(nn.Module):
         adam_lr: Adam's step size of the handover, above 0.
     Raises:
         ValueError: an argument outside the range given here, or weights that do not fit
-            ``n_tensors``; ``revert`` past K under "adam".
+            ``n_tensors``; ``revert`` or ``pull_back`` past K under "adam".
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452, algorithm 1. Antoniou et al. (2019), How to
         Train Your MAML, arXiv:1810.09502 (step sizes per step and layer).
