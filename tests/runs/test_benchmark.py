@@ -208,11 +208,11 @@ def test_memory_is_watched():
 @pytest.mark.parametrize(
     "table",
     [
-        "metadip_denoise",
+        "steps_to_quality",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in sorted(f.stem for f in (config.conf_dir() / "table").glob("*.yaml"))
-            if name != "metadip_denoise"
+            if name != "steps_to_quality"
         ),
     ],
 )
