@@ -169,6 +169,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if min(options.size, options.count, options.steps, options.threads or 1) < 1:
         parser.error("--size, --count, --steps and --threads must be at least 1")
+    if options.adam_lr and "adam" not in options.rules:
+        parser.error("--adam-lr has no use without adam among --rules")
     return options
 
 

@@ -132,6 +132,10 @@ BAD = {
     "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
     "unknown rule": (["method.beyond=stop"], "method.beyond='stop'"),
     "no step": (["method.adam_lr=0"], "method.adam_lr must be above 0, got 0"),
+    "a step that nothing takes": (
+        ["method.beyond=hold", "method.adam_lr=0.001"],
+        "method.adam_lr has no use with beyond=hold: set method.beyond=adam",
+    ),
     "unknown precision": (["fit.precision=8"], "fit.precision=8"),
     "neither true nor false": (["fit.stacked=perhaps"], "fit.stacked=perhaps"),
     "no size": (["image_size=0"], "image_size=0"),

@@ -153,6 +153,9 @@ def test_step_sizes_of_the_handover_are_compared(arguments, capsys, tmp_path):
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["results"][:3]
     assert [row["rule"] for row in rows] == ["hold", "adam_0.001", "adam_0.1"]
     assert len({row["10"] for row in rows}) == 3
+    with pytest.raises(SystemExit):
+        script.main([*command[:-1], "--adam-lr", "1e-3"])
+    assert "--adam-lr has no use without adam" in capsys.readouterr().err
 
 
 def test_what_more_steps_lose_is_found():

@@ -35,8 +35,8 @@ def load(
             ``metadip.methods.scaling``; the tasks of metadip are there already.
         seed: starts the random streams of the fits.
     Raises:
-        UserError: unknown ``beyond``, ``adam_lr`` not above 0; see also
-            ``metadip.checkpoint.load_prior``.
+        UserError: unknown ``beyond``; ``adam_lr`` not above 0, or with another rule than "adam",
+            which has no use for it; see also ``metadip.checkpoint.load_prior``.
     """
     from metadip.checkpoint import load_prior
     from metadip.fitting.optimizers import BEYOND
@@ -50,6 +50,11 @@ def load(
     if beyond is not None:
         learned.optimizer.beyond = beyond
     if adam_lr is not None:
+        if learned.optimizer.beyond != "adam":
+            raise UserError(
+                f"method.adam_lr has no use with beyond={learned.optimizer.beyond}: set "
+                "method.beyond=adam"
+            )
         learned.optimizer.adam_lr = adam_lr
     return FitReconstructor(
         learned.prior,
