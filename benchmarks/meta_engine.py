@@ -14,9 +14,7 @@ the cosine between the float32 gradient and the one with bfloat16 inside the net
 Memory: the peak of one outer step above the idle process, a fresh process for each engine, which
 goes through K upwards. Idle means: everything is built, one outer step with K = 1 is over (neither
 libraries nor what PyTorch keeps from its first call are counted), and free memory has been given
-back. Each process runs with the same settings of the C library, under which a freed tensor leaves
-the process at once: the peak is what the engine holds. With ``--device cuda`` it is what PyTorch
-has allocated at most, less what it held when idle.
+back (``peak.py`` has the measure).
 
 Time: one outer step, forward and backward, in one process, the engines in turns; the median of the
 rounds, of the ratios too. Processor time is less disturbed by other work on the machine.
@@ -25,23 +23,22 @@ rounds, of the ratios too. Processor time is less disturbed by other work on the
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import truediv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from outer_step import ENGINES, build, wait
+from peak import MALLOC, MIB, peak_bytes
 from tqdm import tqdm
 
 from metadip.fitting.compiled import BACKENDS
@@ -50,8 +47,6 @@ from metadip.report import atomic_path, markdown_table
 GRADIENT_SIZE_PX = 32
 # The meta-gradient is not yet chaotic here; the latent learns too.
 GENTLE = ["optimizer.lr=0.01", "optimizer.momentum=0.5", "outer.latent_lr=0.001"]
-MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
-MIB = 2**20
 
 
 class Timing(NamedTuple):
@@ -113,26 +108,6 @@ def peaks_mib(engine: str, options: argparse.Namespace) -> dict[int, float]:
         gc.collect()
         peaks[k] = round(peak_bytes(outer_step.gradient, torch.device(options.device)) / MIB, 1)
     return peaks
-
-
-def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Return how much memory ``work`` holds at most, above what was held before."""
-    if device.type == "cuda":
-        idle = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        work()
-        return torch.cuda.max_memory_allocated(device) - idle
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
-    idle = resident_bytes("VmRSS")
-    work()
-    return resident_bytes("VmHWM") - idle
-
-
-def resident_bytes(field: str) -> int:
-    """Return a line of Linux's account of this process: VmRSS is now, VmHWM the peak."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024 * int(re.findall(rf"{field}:\s+(\d+) kB", status)[0])
 
 
 def memory_curves(options: argparse.Namespace) -> dict[str, dict[int, float]]:

@@ -3,6 +3,9 @@
 import argparse
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -48,14 +51,40 @@ def test_meta_engine_tells_whether_compiled_functions_ran(script, monkeypatch):
         assert script.times(script.parse([*sizes, "--compile", "cudagraphs"]))[1] is False
 
 
+def test_memory_is_measured_once_everything_was_called_and_for_growing_lengths(script, monkeypatch):
+    done = []
+
+    def build(engine, inner_steps, _options):
+        return SimpleNamespace(gradient=lambda: done.append((engine, inner_steps)))
+
+    def peak_bytes(work, device):
+        done.append(device)
+        work()
+        return 3 * 2**19
+
+    monkeypatch.setattr(script, "build", build)
+    monkeypatch.setattr(script, "peak_bytes", peak_bytes)
+    cpu = torch.device("cpu")
+    options = argparse.Namespace(device="cpu", curve=[4, 2])
+    assert script.peaks_mib("functional", options) == {2: 1.5, 4: 1.5}
+    assert done == [("functional", 1), cpu, ("functional", 2), cpu, ("functional", 4)]
+
+
+HOLDING = """
+import torch
+from peak import peak_bytes
+
+for count in (1, 2, 4):  # of 64 MiB; the first is to have everything called once
+    hold = lambda: [torch.ones(2**24) for _ in range(count)].clear()
+    print(peak_bytes(hold, torch.device("cpu")) / 2**20)
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
-def test_peak_memory_is_what_a_step_holds_at_once(script, monkeypatch):
-
-    def hold(_engine, inner_steps, _options):
-        return SimpleNamespace(  # 32 MiB each
-            gradient=lambda: [torch.ones(2**23) for _ in range(inner_steps)].clear()
-        )
-
-    monkeypatch.setattr(script, "build", hold)
-    peaks = script.peaks_mib("functional", argparse.Namespace(device="cpu", curve=[4, 2]))
-    assert peaks == {2: pytest.approx(64, rel=0.05), 4: pytest.approx(128, rel=0.05)}
+def test_peak_memory_is_what_is_held_at_once(script, repo):
+    settings = {**os.environ, **script.MALLOC, "PYTHONPATH": str(repo / "benchmarks")}
+    command = [sys.executable, "-c", HOLDING]
+    output = subprocess.run(command, env=settings, check=True, stdout=subprocess.PIPE, text=True)
+    _, two, four = map(float, output.stdout.split())
+    assert two == pytest.approx(128, rel=0.05)
+    assert four == pytest.approx(256, rel=0.05)

@@ -149,7 +149,7 @@ def browse(tmp_path: Path, page: Path, *options: str) -> str:
     ]  # fmt: skip
     done = subprocess.run(
         [*command, page.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
         env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
     return done.stdout

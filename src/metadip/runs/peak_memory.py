@@ -54,10 +54,10 @@ class PeakMemory:
         return (self.highest - self.before) / 1e6 if known else None
 
     def _watch(self) -> None:
-        while True:
-            self.highest = max(self.highest, _resident_bytes())
-            if self.done.wait(INTERVAL_S):
-                return
+        finished = False
+        while not finished:
+            finished = self.done.wait(INTERVAL_S)
+            self.highest = max(self.highest, _resident_bytes())  # once more at the end
 
 
 def _give_back() -> None:
