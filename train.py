@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from metadip.config import main
+from metadip.command_line import main
 
 
 def run(cfg: Any) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import infer
 import train
-from metadip import config
+from metadip import command_line
 from tests.tiny import INFER, TRAIN, replaced, run_script, save_tiny_prior
 
 
@@ -130,6 +130,7 @@ BAD = {
     "negative steps": (["fit.steps=-1"], "fit.steps=-1"),
     "steps in words": (["fit.steps=abc"], "fit.steps=abc"),
     "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
+    "rule of training": (["method=dip", "optimizer=momentum_sgd"], "optimizer=momentum_sgd is for"),
     "unknown rule": (["method.beyond=stop"], "method.beyond='stop'"),
     "no step": (["method.adam_lr=0"], "method.adam_lr must be above 0, got 0"),
     "a step that nothing takes": (
@@ -162,7 +163,7 @@ def test_infer_refuses(case: str, files: Path, tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "out"
     arguments = replaced(good_call(files, out), [change.format(files) for change in changes])
     before = sorted(files.rglob("*"))
-    assert config.main("infer", infer.run, arguments) == 2
+    assert command_line.main("infer", infer.run, arguments) == 2
     printed = capsys.readouterr()
     assert_one_line(printed.err, part)
     assert printed.out == ""
@@ -175,7 +176,7 @@ def test_infer_refuses_a_gpu_that_is_not_there(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     arguments = replaced(good_call(files, tmp_path / "out"), ["trainer.accelerator=gpu"])
-    assert config.main("infer", infer.run, arguments) == 2
+    assert command_line.main("infer", infer.run, arguments) == 2
     assert_one_line(capsys.readouterr().err, "trainer.accelerator=gpu")
     assert not (tmp_path / "out").exists()
 
@@ -212,7 +213,7 @@ def test_train_refuses(
 ):
     out = tmp_path / "out"
     arguments = replaced([*TRAIN, f"out={out}"], [change.format(files) for change in changes])
-    assert config.main("train", train.run, arguments) == 2
+    assert command_line.main("train", train.run, arguments) == 2
     assert_one_line(capsys.readouterr().err, part)
     assert not out.exists()
 
@@ -220,13 +221,13 @@ def test_train_refuses(
 def test_results_of_an_earlier_run_stay(files: Path, tmp_path: Path):
     (tmp_path / "metrics.json").write_text("old")
     arguments = replaced(good_call(files, tmp_path), ["fit.steps=-1"])
-    assert config.main("infer", infer.run, arguments) == 2
+    assert command_line.main("infer", infer.run, arguments) == 2
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"metrics.json": "old"}
 
 
 def test_debug_shows_where_it_happened(files: Path, capsys: pytest.CaptureFixture[str]):
     arguments = replaced(good_call(files, files / "out"), ["fit.steps=-1", "debug=true"])
-    assert config.main("infer", infer.run, arguments) == 2
+    assert command_line.main("infer", infer.run, arguments) == 2
     error = capsys.readouterr().err
     assert "Traceback" in error
     assert error.splitlines()[-1].startswith("error: fit.steps=-1")

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 import train as train_script
-from metadip import config
+from metadip import command_line, config
 from metadip.physics import Denoise, PhaseRetrieval, save_measurement
 from tests.tiny import INFER, REPO, TRAIN, infer, read_metrics, run_script, save_tiny_prior
 
@@ -49,7 +49,7 @@ def weights_of(ckpt: Path) -> dict[str, torch.Tensor]:
 
 def train(*arguments: object) -> None:
     words = [*TRAIN, "trainer.enable_progress_bar=false", *map(str, arguments)]
-    assert config.main("train", train_script.run, words) == 0
+    assert command_line.main("train", train_script.run, words) == 0
 
 
 def test_train_then_infer(tmp_path: Path, photos: Path):
@@ -213,18 +213,44 @@ def test_two_processes_give_what_one_gives(prior: Path, photos: Path, tmp_path: 
         assert results_of(two)[name] == pytest.approx(values, abs=1e-4)
 
 
-@pytest.mark.parametrize("script", ["train.py", "infer.py"])
-def test_help_lists_choices_and_settings(script: str):
-    result = run_script(script, ["--help"])
-    assert result.returncode == 0
-    assert "task=cpr|cs|denoise" in result.stdout
-    assert re.search(r"^seed: 0 +# ", result.stdout, re.MULTILINE)
-    assert result.stderr == ""
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("train", []),
+        ("train", ["task=mixture", "learner=functional", "prior=siren", "stability=average"]),
+        ("train", ["experiment=mixed64"]),
+        ("infer", []),
+        ("infer", ["method=dip", "task=cs", "callbacks=es_wmv"]),
+        ("infer", ["method=pnp_admm", "pnp=cs_bm3d"]),
+    ],
+)
+def test_help_lists_every_setting_of_what_is_chosen(name: str, choices: list[str]):
+    text = command_line.help_text(name, choices)
+    for path in config.known_keys(config.compose(name, choices)):
+        parents, _, key = path.rpartition(".")
+        if "choices" not in (parents, key):
+            assert re.search(rf"(^|[ @]){key}[:,]", text, re.MULTILINE), path
+    assert re.search(r"^ *seed: 0 +# ", text, re.MULTILINE)
+
+
+def test_help_follows_what_a_choice_brings(capsys: pytest.CaptureFixture[str]):
+    assert command_line.main("infer", print, ["task=cs", "method=dip", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "task=cpr|cs|denoise" in text
+    headings = [line for line in text.splitlines() if ", from " in line and line[0] != " "]
+    assert "task, from task=cs:" in headings
+    assert "callbacks, from callbacks=dip:" in headings
+    assert "learner, from learner=functional:" in command_line.help_text("train")
+
+
+def test_help_of_an_unknown_choice_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert command_line.main("infer", print, ["task=sc", "--help"]) == 2
+    assert "did you mean 'cs'?" in capsys.readouterr().err
 
 
 def test_help_is_quick():
     """The heavy libraries stay unimported until something is to be computed."""
-    code = "import sys; from metadip.config import main; main('infer', print, ['--help'])"
+    code = "import sys; from metadip.command_line import main; main('infer', print, ['--help'])"
     code += f"; print('imported:', *[name for name in {HEAVY!r} if name in sys.modules])"
     from subprocess import run
 

@@ -11,8 +11,8 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "metadip"
 
 # A module imports only what stands above it here; "metadip" is the package's own __init__.py.
 LAYERS = (
-    "types", "argument_types", "config", "data", "physics", "priors", "fitting", "callbacks",
-    "meta", "methods", "report", "checkpoint", "runs", "demo", "metadip",
+    "types", "argument_types", "config", "command_line", "data", "physics", "priors", "fitting",
+    "callbacks", "meta", "methods", "report", "checkpoint", "runs", "demo", "metadip",
 )  # fmt: skip
 
 # Outside library -> the modules (a folder ends with /) that may import it.

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 import infer as infer_script
-from metadip import config
+from metadip import command_line, config
 from metadip.checkpoint import save_prior
 
 REPO = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def replaced(arguments: Sequence[str], changes: Sequence[str]) -> list[str]:
 def infer(*arguments: object) -> dict[str, Any]:
     """Run infer.py in this process, with ``INFER`` before the arguments; return metrics.json."""
     words = replaced(INFER, list(map(str, arguments)))
-    assert config.main("infer", infer_script.run, words) == 0
+    assert command_line.main("infer", infer_script.run, words) == 0
     out = next(word.removeprefix("out=") for word in words if word.startswith("out="))
     return read_metrics(Path(out))
 

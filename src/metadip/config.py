@@ -6,9 +6,7 @@ import difflib
 import inspect
 import math
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,14 +58,8 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
         UserError: an override that cannot be parsed, an unknown key or group or choice, or a value
             that must be given.
     """
-    with _own_hydra():
-        try:
-            cfg = hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise UserError(_one_line(error, known_keys(hydra_compose(name)))) from error
-    choices = {
-        str(k): v for k, v in cfg.hydra.runtime.choices.items() if not str(k).startswith("hydra/")
-    }
+    cfg = _composed(name, overrides)
+    choices = _choices(cfg)
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
     cfg.choices = choices
@@ -83,6 +75,29 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
             f"cannot resolve the configuration: {str(error).splitlines()[0]}"
         ) from error
     return cfg
+
+
+def choices_of(name: str, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """Return the file that each group takes, by group name, without a look at what is in them.
+
+    Raises:
+        UserError: an unknown key or group or choice.
+    """
+    chosen = _choices(_composed(name, overrides))
+    return {group: choice for group, choice in chosen.items() if choice not in (None, "null")}
+
+
+def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    with _own_hydra():
+        try:
+            return hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise UserError(_one_line(error, known_keys(hydra_compose(name)))) from error
+
+
+def _choices(cfg: DictConfig) -> dict[str, Any]:
+    chosen = cfg.hydra.runtime.choices
+    return {str(k): v for k, v in chosen.items() if not str(k).startswith("hydra/")}
 
 
 @contextmanager
@@ -259,42 +274,3 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return plain(OmegaConf.load(path))  # type: ignore[arg-type]
     except Exception as error:  # damage raises anything, from OSError to YAMLError
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def main(name: str, run: Callable[[DictConfig], None], argv: Sequence[str] | None = None) -> int:
-    """Run a script: compose from the command line, work, and tell a user's mistake in one line.
-
-    Returns:
-        Exit code: 0, 2 after a user's mistake, 130 when interrupted.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"--help", "-h"} & set(arguments):
-        print(help_text(name))
-        return 0
-    debug = any(argument.lower() in ("debug=true", "debug=1") for argument in arguments)
-    try:
-        run(compose(name, arguments))
-    except UserError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr)
-        return 130
-    return 0
-
-
-def help_text(name: str) -> str:
-    """Describe a script: the choices of every group, and its commented main file."""
-    text = (conf_dir() / f"{name}.yaml").read_text()
-    groups = [
-        f"  {folder.name}={'|'.join(sorted(path.stem for path in folder.glob('*.yaml')))}"
-        for folder in sorted(conf_dir().iterdir())
-        if folder.is_dir() and re.search(rf"^ *- (optional )?{folder.name}:", text, re.MULTILINE)
-    ]
-    return (
-        f"usage: python {name}.py [SETTING=VALUE ...]\n\nchoices:\n"
-        + "\n".join(groups)
-        + f"\n\nsettings:\n{text}"
-    )

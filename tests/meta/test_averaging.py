@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import train
-from metadip import config
+from metadip import command_line
 from metadip.meta import WeightAverage
 from tests.meta.tiny_training import Record, equal, tiny_data, tiny_module, tiny_trainer
 from tests.tiny import TRAIN
@@ -81,7 +81,7 @@ def test_an_interrupted_validation_saves_the_weights_and_the_average_where_they_
 
 def test_the_released_prior_of_a_training_holds_the_average(tmp_path: Path):
     changes = ["stability=guard_average", "data.loader.batch_size=1", f"out={tmp_path}"]
-    assert config.main("train", train.run, [*TRAIN, *changes]) == 0
+    assert command_line.main("train", train.run, [*TRAIN, *changes]) == 0
     saved = torch.load(tmp_path / "best.ckpt", weights_only=True)
     released = load_file(tmp_path / "prior.safetensors")
     assert "inner_optimizer.log_lr" in released

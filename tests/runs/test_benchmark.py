@@ -14,7 +14,7 @@ from skimage.data import astronaut
 
 import benchmark as script
 import infer as infer_script
-from metadip import config
+from metadip import command_line, config
 from metadip.callbacks import LatentJitter
 from metadip.types import FitState
 
@@ -42,7 +42,7 @@ def words(photos: Path, out: Path, *more: str, steps: int = 3) -> list[str]:
 
 
 def run(*arguments: str) -> int:
-    return config.main("benchmark", script.run, list(arguments))
+    return command_line.main("benchmark", script.run, list(arguments))
 
 
 def cells(out: Path) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_cell_is_what_infer_would_give(photos: Path, tmp_path: Path):
         "task.noise_std=0.0980392", f"input={photos / 'photo 0.png'}", f"out={tmp_path / 'one'}",
         "threads=1", "progress=false", "trainer.accelerator=cpu",
     ]  # fmt: skip
-    assert config.main("infer", infer_script.run, arguments) == 0
+    assert command_line.main("infer", infer_script.run, arguments) == 0
     alone = json.loads((tmp_path / "one" / "metrics.json").read_text())["images"][0]
     cell = cells(tmp_path / "table")["dip--denoise_25--images--photo_0--0"]
     for name in ("psnr_db", "ssim", "nmse"):

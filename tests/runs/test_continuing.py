@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import infer as infer_script
-from metadip import config
+from metadip import command_line
 from tests.processes import TIMEOUT_S
 from tests.tiny import INFER, infer, read_metrics, replaced, save_tiny_prior
 
@@ -52,7 +52,7 @@ def times(out: Path) -> Times:
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
     words = replaced(INFER, list(map(str, arguments)))
-    assert config.main("infer", infer_script.run, words) == 2
+    assert command_line.main("infer", infer_script.run, words) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import train as train_script
-from metadip import config
+from metadip import command_line
 from tests.tiny import TRAIN, replaced, save_tiny_prior
 
 QUIET = [*TRAIN, "trainer.enable_progress_bar=false"]
 
 
 def train(*changes: object) -> int:
-    return config.main("train", train_script.run, replaced(QUIET, list(map(str, changes))))
+    return command_line.main("train", train_script.run, replaced(QUIET, list(map(str, changes))))
 
 
 def step_of(ckpt: Path) -> int:

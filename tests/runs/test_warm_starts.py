@@ -8,7 +8,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 import infer as infer_script
-from metadip import config
+from metadip import command_line, config
 from metadip.fitting import Adam, DataObjective
 from metadip.methods import FitReconstructor
 from metadip.physics import Denoise
@@ -101,7 +101,7 @@ def test_a_denoiser_does_not_serve_phase_retrieval(
     tmp_path: Path, face: Path, capsys: pytest.CaptureFixture[str]
 ):
     words = ["method=supervised", "task=cpr", f"input={face}", f"out={tmp_path / 'out'}"]
-    assert config.main("infer", infer_script.run, words) == 2
+    assert command_line.main("infer", infer_script.run, words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: task=cpr does not suit the prior: Magnitude has no adjoint")
     assert error.count("\n") == 1

@@ -100,6 +100,11 @@ def build_method(cfg: config.Config) -> Method:
     name, denoiser = cfg.choices.method, cfg.choices.denoiser
     if "denoiser" in cfg.method and name != "pnp_admm" and name != denoiser:
         raise UserError(f"denoiser={denoiser} goes with method=pnp_admm, or take method={denoiser}")
+    if "n_steps" in cfg.optimizer:
+        raise UserError(
+            f"optimizer={cfg.choices.optimizer} is for training: its step sizes come with a prior "
+            "(method=metadip)"
+        )
     _check_ckpt(cfg)
     method: Method = config.build(cfg.method)
     if isinstance(method, FitReconstructor):

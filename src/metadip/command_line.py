@@ -1,0 +1,72 @@
+"""The scripts' command line: compose, run, tell mistakes in one line, and ``--help``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+
+from metadip.config import Config, choices_of, compose, conf_dir
+from metadip.types import UserError
+
+
+def main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None = None) -> int:
+    """Run a script: compose from the command line, work, and tell a user's mistake in one line.
+
+    Returns:
+        Exit code: 0, 2 after a user's mistake, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    overrides = [argument for argument in arguments if argument not in ("--help", "-h")]
+    debug = any(argument.lower() in ("debug=true", "debug=1") for argument in arguments)
+    try:
+        if overrides != arguments:
+            print(help_text(name, overrides))
+        else:
+            run(compose(name, overrides))
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def help_text(name: str, overrides: Sequence[str] = ()) -> str:
+    """Describe a script: the choices of every group, its settings, and those of what is chosen."""
+    main_file = (conf_dir() / f"{name}.yaml").read_text("utf-8")
+    named = re.findall(r"^ *- (?:override )?(?:optional )?(\w+)[@:]", main_file, re.MULTILINE)
+    groups = sorted(group for group in set(named) if (conf_dir() / group).is_dir())
+    choices = [f"  {group}={'|'.join(_names_in(group))}" for group in groups]
+    chosen = choices_of(name, overrides)
+    sections: dict[str, str] = {}  # by file: what is chosen twice is shown once
+    for key in sorted(chosen, key=lambda key: ("@" in key, key)):
+        group, _, place = key.partition("@")
+        _describe(group, chosen[key], place or group, sections)
+    return "\n".join([
+        f"usage: python {name}.py [SETTING=VALUE ...]",
+        f"       python {name}.py [GROUP=CHOICE ...] --help",
+        "", "choices:", *choices, "", "settings:", main_file, *sections.values(),
+    ])  # fmt: skip
+
+
+def _names_in(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def _describe(group: str, choice: str, place: str, sections: dict[str, str]) -> None:
+    """Add the commented settings of a file, and of those of its group that it includes."""
+    file = f"{group}={choice}"
+    if file in sections:
+        sections[file] = f"{place}, {sections[file]}"
+        return
+    text = (conf_dir() / group / f"{choice}.yaml").read_text("utf-8")
+    sections[file] = f"{place}, from {file}:\n{textwrap.indent(text, '  ')}"
+    for included, below in re.findall(r"^  - (\w+)(?:@([\w.]+))?(?: +#.*)?$", text, re.MULTILINE):
+        if included in _names_in(group):
+            _describe(group, included, f"{place}.{below}" if below else place, sections)
