@@ -69,9 +69,9 @@ def measure(rule: str, problem: InverseProblem, options: argparse.Namespace) -> 
 
 def variants(rule: str, options: argparse.Namespace) -> list[str]:
     """Return the rule, for "adam" once per step size asked for."""
-    return (
-        [f"adam_{lr:g}" for lr in options.adam_lr] if rule == "adam" and options.adam_lr else [rule]
-    )
+    if rule == "adam" and options.adam_lr:
+        return list(dict.fromkeys(f"adam_{lr:g}" for lr in options.adam_lr))
+    return [rule]
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -171,6 +171,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--size, --count, --steps and --threads must be at least 1")
     if options.adam_lr and "adam" not in options.rules:
         parser.error("--adam-lr has no use without adam among --rules")
+    if not all(0 < lr < math.inf for lr in options.adam_lr or ()):
+        parser.error("--adam-lr must be above 0")
     return options
 
 

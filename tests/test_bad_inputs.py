@@ -132,7 +132,11 @@ BAD = {
     "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
     "rule of training": (["method=dip", "optimizer=momentum_sgd"], "optimizer=momentum_sgd is for"),
     "unknown rule": (["method.beyond=stop"], "method.beyond='stop'"),
-    "no step": (["method.adam_lr=0"], "method.adam_lr must be above 0, got 0"),
+    "setting of another method": (
+        ["method=supervised", "method.adam_lr=0.001"],
+        "unknown setting 'method.adam_lr', did you mean 'method.seed'",
+    ),
+    "no step": (["method.adam_lr=0"], "method.adam_lr=0 must be a number above 0"),
     "a step that nothing takes": (
         ["method.beyond=hold", "method.adam_lr=0.001"],
         "method.adam_lr has no use with beyond=hold: set method.beyond=adam",
@@ -193,7 +197,7 @@ def test_infer_refuses_a_gpu_that_is_not_there(
         (["optimizer.n_steps=1"], "optimizer.n_steps=1 must be at least learner.inner_steps=2"),
         (["start=faces65"], "start=faces65 is neither a file nor a released prior"),
         (["learner.functional.keep_every=0"], "keep_every must be at least 1"),
-        (["learner.functional.reptile=true"], "none of the options of the functional engine"),
+        (["learner.functional.reptile=true"], "no option under functional but keep_graphs"),
         (["learner.inner_stepz=3"], "did you mean 'learner.inner_steps'"),
         (["learner.inner_steps=abc"], "learner.inner_steps=abc must be a whole number"),
         (["learner.functional.keep_every=1.5"], "keep_every=1.5 must be a whole number"),

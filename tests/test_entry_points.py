@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,14 @@ def test_two_processes_give_what_one_gives(prior: Path, photos: Path, tmp_path: 
 )
 def test_help_lists_every_setting_of_what_is_chosen(name: str, choices: list[str]):
     text = command_line.help_text(name, choices)
-    for path in config.known_keys(config.compose(name, choices)):
+    chosen = config.choices_of(name, choices).items()
+    for file in (name, *(f"{group.partition('@')[0]}/{choice}" for group, choice in chosen)):
+        settings = (REPO / "conf" / f"{file}.yaml").read_text("utf-8")
+        assert (settings if file == name else textwrap.indent(settings, "  ")) in text, file
+    for path in config.known_keys(config.compose(name, choices)):  # of included files too
         parents, _, key = path.rpartition(".")
         if "choices" not in (parents, key):
             assert re.search(rf"(^|[ @]){key}[:,]", text, re.MULTILINE), path
-    assert re.search(r"^ *seed: 0 +# ", text, re.MULTILINE)
 
 
 def test_help_follows_what_a_choice_brings(capsys: pytest.CaptureFixture[str]):
@@ -241,6 +245,9 @@ def test_help_follows_what_a_choice_brings(capsys: pytest.CaptureFixture[str]):
     assert "task, from task=cs:" in headings
     assert "callbacks, from callbacks=dip:" in headings
     assert "learner, from learner=functional:" in command_line.help_text("train")
+    several = command_line.help_text("infer", ["callbacks=[es_wmv,es_emv]"])
+    assert "callbacks, from callbacks=es_wmv:" in several
+    assert "callbacks, from callbacks=es_emv:" in several
 
 
 def test_help_of_an_unknown_choice_is_refused(capsys: pytest.CaptureFixture[str]):

@@ -29,7 +29,7 @@ def test_meta_engine_ends_with_a_line_of_json(script, capsys, monkeypatch, tmp_p
     script.main([*sizes, "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
     content = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < content["grad_rel_diff_float64"] < 1e-9
-    assert 0 < content["grad_rel_diff_float64_stored"] < 1e-9
+    assert 0 <= content["grad_rel_diff_float64_stored"] < 1e-9
     assert content["memory_ratio_k3"] == 0.2
     assert content["memory_ratio_k3_stored"] == 1.1
     assert content["memory_k6_over_learn2learn_k3"] == 0.4
@@ -80,11 +80,12 @@ for count in (1, 2, 4):  # of 64 MiB; the first is to have everything called onc
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
 def test_peak_memory_is_what_is_held_at_once(script, repo):
-    settings = {**os.environ, **script.MALLOC, "PYTHONPATH": str(repo / "benchmarks")}
-    command = [sys.executable, "-c", HOLDING]
-    output = subprocess.run(command, env=settings, check=True, stdout=subprocess.PIPE, text=True)
-    _, two, four = map(float, output.stdout.split())
+    settings = {**os.environ, **script.MALLOC, "OMP_NUM_THREADS": "1"}
+    output = subprocess.check_output(
+        [sys.executable, "-c", HOLDING], cwd=repo / "benchmarks", env=settings, text=True
+    )
+    _, two, four = map(float, output.split())
     assert two == pytest.approx(128, rel=0.05)
     assert four == pytest.approx(256, rel=0.05)

@@ -48,6 +48,10 @@ def help_text(name: str, overrides: Sequence[str] = ()) -> str:
     for key in sorted(chosen, key=lambda key: ("@" in key, key)):
         group, _, place = key.partition("@")
         _describe(group, chosen[key], place or group, sections)
+    lists = re.findall(r"^(\w+)=\[(.*)\]$", "\n".join(overrides), re.MULTILINE)
+    for group, several in lists:  # hydra does not count among its choices
+        for choice in several.split(","):
+            _describe(group, choice.strip(), group, sections)
     return "\n".join([
         f"usage: python {name}.py [SETTING=VALUE ...]",
         f"       python {name}.py [GROUP=CHOICE ...] --help",

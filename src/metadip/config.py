@@ -92,7 +92,17 @@ def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
         try:
             return hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise UserError(_one_line(error, known_keys(hydra_compose(name)))) from error
+            raise UserError(_one_line(error, _known(name, overrides))) from error
+
+
+def _known(name: str, overrides: Sequence[str]) -> list[str]:
+    """Return the keys of what the overrides choose, or, if that fails, of the usual choices."""
+    groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
+    choices = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
+    try:
+        return known_keys(hydra_compose(name, overrides=choices))
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return known_keys(hydra_compose(name))
 
 
 def _choices(cfg: DictConfig) -> dict[str, Any]:
@@ -122,7 +132,7 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
         return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
     if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
         key = found[1].split("@")[0]
-        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them all)"
+        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them)"
     return " ".join(str(error).split())
 
 

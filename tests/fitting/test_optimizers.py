@@ -175,15 +175,15 @@ def test_derivatives_of_an_update_are_those_of_autograd(beyond: str, per_tensor:
     with torch.no_grad():
         rule.log_lr.add_(torch.arange(rule.log_lr.numel()).reshape(rule.log_lr.shape) / 10)
     params, grads, velocity = ([p.requires_grad_() for p in draws(i)] for i in range(3))
-    towards = draws(3), draws(4)
+    cotangents = draws(3), draws(4)
     moved, state = rule.update(tuple(params), tuple(grads), (tuple(velocity),), step)
     expected = torch.autograd.grad(
         (*moved, *state[0]),
         (*params, *grads, *velocity, *rule.parameters()),
-        (*towards[0], *towards[1]),
+        (*cotangents[0], *cotangents[1]),
     )
-    found = rule.pull_back(tuple(grads), (tuple(velocity),), step, towards)
-    ours = (*towards[0], *found.grads, *found.velocity, *found.rule)
+    found = rule.pull_back(tuple(grads), (tuple(velocity),), step, cotangents)
+    ours = (*cotangents[0], *found.grads, *found.velocity, *found.rule)
     assert not any(t.requires_grad for t in ours)
     for one, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, other)

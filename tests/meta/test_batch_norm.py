@@ -29,8 +29,9 @@ def twice(module: nn.Module, x: Tensor, cotangents: list[Tensor]) -> list[Tensor
     return [y, *first, *second]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_derivatives_are_those_of_pytorch(dtype: torch.dtype):
+def test_derivatives_are_those_of_pytorch(dtype: torch.dtype, device: str):
     generator = torch.Generator().manual_seed(0)
     channels = SHAPE[1:2]
     theirs = norm().double()
@@ -43,30 +44,30 @@ def test_derivatives_are_those_of_pytorch(dtype: torch.dtype):
     cotangents = [draw(generator, *s) for s in (SHAPE, SHAPE, channels, channels)]
     expected = twice(theirs, x, cotangents)
     # Weights of BatchNorm stay in float32 when its input is in bfloat16.
-    ours = ours.to(torch.promote_types(dtype, torch.float32))
+    ours = ours.to(device, torch.promote_types(dtype, torch.float32))
     kind = next(ours.parameters()).dtype
-    cotangents = [c.to(dtype if c.ndim > 1 else kind) for c in cotangents]
-    found = twice(ours, x.to(dtype), cotangents)
+    cotangents = [c.to(device, dtype if c.ndim > 1 else kind) for c in cotangents]
+    found = twice(ours, x.to(device, dtype), cotangents)
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.1}[dtype]
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(one.double().cpu(), other, rtol=tolerance, atol=tolerance)
 
 
 def test_a_norm_with_other_habits_stays():
     network = nn.Sequential(norm(), nn.Sequential(norm(affine=False)), nn.BatchNorm2d(SHAPE[1]))
-    twin = with_closed_form_norms(network)
-    kinds = [type(m) for m in twin.modules() if not isinstance(m, nn.Sequential)]
+    changed = with_closed_form_norms(network)
+    kinds = [type(m) for m in changed.modules() if not isinstance(m, nn.Sequential)]
     assert kinds[0] is not nn.BatchNorm2d
     assert kinds[1:] == [nn.BatchNorm2d] * 2
     assert type(network[0]) is nn.BatchNorm2d
-    assert list(dict(twin.named_parameters())) == list(dict(network.named_parameters()))
+    assert list(dict(changed.named_parameters())) == list(dict(network.named_parameters()))
 
 
 def test_weights_are_a_copy():
     network = nn.Sequential(norm())
-    twin = with_closed_form_norms(network).double()
+    changed = with_closed_form_norms(network).double()
     with torch.no_grad():
         for p in network.parameters():
             p.zero_()
     x = draw(torch.Generator().manual_seed(0), *SHAPE)
-    torch.testing.assert_close(twin(x), F.batch_norm(x, None, None, training=True))
+    torch.testing.assert_close(changed(x), F.batch_norm(x, None, None, training=True))

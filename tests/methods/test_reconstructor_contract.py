@@ -259,3 +259,22 @@ def test_images_larger_than_the_learned_ones_are_told_of_once(
         method(draw(1, 3, 8, side), Denoising())
     (record,) = caplog.records
     assert "images of more than 18 px lose quality" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("beyond", "adam_lr", "advised"),
+    [("adam", None, True), ("adam", 1e-3, False), ("hold", None, False)],
+)
+def test_larger_steps_are_advised_where_they_can_be_taken(
+    beyond: str,
+    adam_lr: float | None,
+    advised: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    path = save_tiny_prior(tmp_path / "tiny.safetensors")
+    method = metadip.load(str(path), steps=0, beyond=beyond, adam_lr=adam_lr)
+    fit_module._tell_of_larger_images.cache_clear()
+    method(draw(1, 3, 8, 97), Denoising())
+    (record,) = caplog.records
+    assert ("try method.adam_lr=0.001 fit.steps=100" in record.getMessage()) is advised

@@ -47,10 +47,10 @@ class CompiledNetwork:
             return found
 
         def second(
-            params: Tensors, z: Tensor, u: Tensor, towards: tuple[Tensors, Tensor]
+            params: Tensors, z: Tensor, u: Tensor, cotangents: tuple[Tensors, Tensor]
         ) -> tuple[Tensors, Tensor, Tensor]:
             found: tuple[Tensors, Tensor, Tensor] = torch.func.vjp(pullback, params, z, u)[1](
-                towards
+                cotangents
             )
             return found
 
@@ -113,14 +113,12 @@ class _Pullback(torch.autograd.Function):
     ) -> Tensors:
         ctx.network = network
         ctx.save_for_backward(u, z, *params)
-        towards_params, towards_z = network.run("pullback", params, z, u)
-        return towards_z, *towards_params
+        of_params, of_z = network.run("pullback", params, z, u)
+        return of_z, *of_params
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, towards_z: Tensor, *towards_params: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, for_z: Tensor, *for_params: Tensor) -> tuple[Tensor | None, ...]:
         u, z, *params = ctx.saved_tensors
-        found, of_z, of_u = ctx.network.run(
-            "second", tuple(params), z, u, (towards_params, towards_z)
-        )
+        found, of_z, of_u = ctx.network.run("second", tuple(params), z, u, (for_params, for_z))
         return None, of_u, of_z, *found

@@ -194,7 +194,7 @@ class MomentumSGD(nn.Module):
 
     @torch.no_grad()
     def pull_back(
-        self, grads: Tensors, state: State, step: int, towards: tuple[Tensors, Tensors]
+        self, grads: Tensors, state: State, step: int, cotangents: tuple[Tensors, Tensors]
     ) -> UpdateDerivatives:
         """Return the derivatives of ``update`` in closed form.
 
@@ -202,7 +202,7 @@ class MomentumSGD(nn.Module):
             grads: that ``update`` was given, as ``state`` and ``step``.
             state: before the update.
             step: counts from 0.
-            towards: derivatives of what follows in the weights and in the velocity it returned;
+            cotangents: derivatives of what follows in the weights and in the velocity it returned;
                 those in the weights before the update are the same as in the weights after it.
         """
         self._refuse_adam(step)
@@ -211,12 +211,12 @@ class MomentumSGD(nn.Module):
         with torch.enable_grad():
             sizes = self._step_sizes(leaf, step)
         alpha = sizes.detach().expand(len(grads)).unbind()
-        towards_grads = torch._foreach_sub(towards[1], torch._foreach_mul(towards[0], alpha))
-        slopes = -_inner_products(towards[0], velocity)
+        of_grads = torch._foreach_sub(cotangents[1], torch._foreach_mul(cotangents[0], alpha))
+        slopes = -_inner_products(cotangents[0], velocity)
         (log_lr,) = torch.autograd.grad(sizes, leaf, slopes.sum_to_size(sizes.shape))
-        slope = _inner_products(towards_grads, state[0]).sum() * momentum * (1 - momentum)
-        before = torch._foreach_mul(towards_grads, momentum)
-        return UpdateDerivatives(towards_grads, before, (log_lr, slope))
+        slope = _inner_products(of_grads, state[0]).sum() * momentum * (1 - momentum)
+        before = torch._foreach_mul(of_grads, momentum)
+        return UpdateDerivatives(of_grads, before, (log_lr, slope))
 
     def _refuse_adam(self, step: int) -> None:
         if self._hands_over(step):

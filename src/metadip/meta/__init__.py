@@ -32,8 +32,8 @@ def build_learner(
     """Return a meta-learning engine by name: "learn2learn" or "functional".
 
     Raises:
-        ValueError: unknown engine, or options of the functional engine with another; see also
-            ``InnerLoopSchedule``.
+        ValueError: unknown engine, or options of the functional engine with another, but for
+            ``keep_graphs``; see also ``InnerLoopSchedule``.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -48,7 +48,7 @@ def build_learner(
     if engine == "functional":
         return FunctionalMAML(schedule, functional)
     if replace(functional, keep_graphs=False) != FunctionalOptions():  # it keeps every graph anyway
-        raise ValueError(f"engine={engine} takes none of the options of the functional engine")
+        raise ValueError(f"engine={engine} takes no option under functional but keep_graphs")
     from metadip.meta.learn2learn_maml import Learn2LearnMAML  # late: learn2learn takes seconds
 
     return Learn2LearnMAML(schedule)

@@ -108,8 +108,8 @@ class FunctionalMAML:
             fast = weights_of(network, starts, autocast=autocast)
             if stacked:
                 return fast, fast
-            twin = with_closed_form_norms(network)
-            return fast, bound(pure(twin, stacked=False, autocast=autocast))
+            changed = with_closed_form_norms(network)
+            return fast, bound(pure(changed, stacked=False, autocast=autocast))
         key = network, stacked, autocast  # compiled once, for all outer steps
         if key not in self._compiled:
             function = pure(network, stacked=stacked, autocast=autocast)
@@ -224,21 +224,21 @@ class _InnerLoop:
     def pull_back(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return the derivatives of z, theta_0 and the rule, given those of the outer losses."""
         errors = self._look()
-        *towards, z = _pull((errors,), (*self.weights.params, self.z), (cotangent[:, -1],))
+        *of_params, of_z = _pull((errors,), (*self.weights.params, self.z), (cotangent[:, -1],))
         velocity = tuple(torch.zeros_like(p) for p in self.start)
         rule = tuple(torch.zeros_like(p) for p in self.rule)
         for k in reversed(range(self.plan.steps)):
             step, before = self._recall(k)
-            grads, velocity, towards_rule = self.optimizer.pull_back(
-                _detached(step.grads), before, k, (tuple(towards), velocity)
+            grads, velocity, of_rule = self.optimizer.pull_back(
+                _detached(step.grads), before, k, (tuple(of_params), velocity)
             )
             outputs, cotangents = step.grads, grads
             if self.plan.weights[k]:
                 outputs, cotangents = (*outputs, step.errors), (*cotangents, cotangent[:, k])
             found = _pull(outputs, (*step.params, self.z), cotangents)
-            *towards, z = torch._foreach_add((*towards, z), found)
-            rule = torch._foreach_add(rule, towards_rule)
-        return z, *self._over_tasks(towards, torch.ones_like(errors)), *rule
+            *of_params, of_z = torch._foreach_add((*of_params, of_z), found)
+            rule = torch._foreach_add(rule, of_rule)
+        return of_z, *self._over_tasks(of_params, torch.ones_like(errors)), *rule
 
     def towards_adapted(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return theta_0 - theta_K summed over tasks with their weights, and zero for the rule."""
@@ -262,8 +262,8 @@ def _pull(outputs: Tensors, inputs: Tensors, cotangents: Tensors) -> Tensors:
     pairs = [pair for pair in zip(outputs, cotangents, strict=True) if pair[0].requires_grad]
     if not pairs:
         return tuple(torch.zeros_like(i) for i in inputs)
-    roots, towards = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(roots, wanted, towards, materialize_grads=True))
+    roots, given = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(roots, wanted, given, materialize_grads=True))
     return tuple(next(found) if i.requires_grad else torch.zeros_like(i) for i in inputs)
 
 

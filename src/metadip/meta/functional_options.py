@@ -39,10 +39,11 @@ class FunctionalOptions:
         """Check the ranges."""
         if self.keep_every < 1 or (self.keep_graphs and self.keep_every > 1):
             raise ValueError(
-                f"keep_every must be at least 1, and 1 with keep_graphs, got {self.keep_every}"
+                "keep_every must be at least 1, and above 1 needs functional.keep_graphs=false, "
+                f"got {self.keep_every}"
             )
         if self.keep_graphs and (self.reptile or self.compile):
-            raise ValueError("keep_graphs has no use with reptile or compile: set it to false")
+            raise ValueError("reptile and compile need functional.keep_graphs=false")
         if self.compile not in (None, *BACKENDS):
             raise ValueError(
                 f"compile must be null or one of {', '.join(BACKENDS)}, got {self.compile!r}"

@@ -14,13 +14,14 @@ from deepinv.physics import Physics
 from torch import Tensor
 
 from metadip.fitting import Execution, fit
-from metadip.fitting.optimizers import Optimizer
+from metadip.fitting.optimizers import MomentumSGD, Optimizer
 from metadip.methods.measurement import ImageShape, Measured, split
 from metadip.methods.scaling import rescaled
 from metadip.priors import Prior
 from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 logger = logging.getLogger(__name__)
+LARGER_STEP = 1e-3  # of Adam past the learned ones; it helped at 128 px (benchmarks/beyond.py)
 LARGER = 1.5  # times the size that a prior was learned at: from there on its loss is told of
 
 
@@ -109,7 +110,7 @@ class FitReconstructor(Reconstructor):
         """
         learned_px = self.prior.learned_px
         if learned_px and any(max(p.image_shape[1:]) > LARGER * learned_px for p in problems):
-            _tell_of_larger_images(learned_px)
+            _tell_of_larger_images(learned_px, larger_steps=_could_step_further(self.optimizer))
         return fit(
             problems,
             self.prior,
@@ -122,10 +123,16 @@ class FitReconstructor(Reconstructor):
 
 
 @cache
-def _tell_of_larger_images(learned_px: int) -> None:
+def _tell_of_larger_images(learned_px: int, *, larger_steps: bool) -> None:
     logger.warning(
         "images of more than %d px lose quality under a prior that was learned at %d px: make them "
-        "smaller (image_size=%d), take a prior of their size or the slow method=dip, or help this "
-        "one by method.adam_lr=1e-3 and 100 steps",
+        "smaller (image_size=%d), take a prior of their size, or the slow method=dip%s",
         LARGER * learned_px, learned_px, learned_px,
+        f", or try method.adam_lr={LARGER_STEP:g} fit.steps=100" if larger_steps else "",
     )  # fmt: skip
+
+
+def _could_step_further(rule: Optimizer) -> bool:
+    if not isinstance(rule, MomentumSGD):
+        return False
+    return rule.beyond == "adam" and rule.adam_lr < LARGER_STEP

@@ -102,8 +102,8 @@ def build_method(cfg: config.Config) -> Method:
         raise UserError(f"denoiser={denoiser} goes with method=pnp_admm, or take method={denoiser}")
     if "n_steps" in cfg.optimizer:
         raise UserError(
-            f"optimizer={cfg.choices.optimizer} is for training: its step sizes come with a prior "
-            "(method=metadip)"
+            f"optimizer={cfg.choices.optimizer} is for training: leave it out; the priors of "
+            "method=metadip bring it, with its step sizes"
         )
     _check_ckpt(cfg)
     method: Method = config.build(cfg.method)

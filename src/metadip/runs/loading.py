@@ -30,7 +30,7 @@ def load(
         beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
         adam_lr: step size of "adam" there, above 0; None keeps the prior's own. Images larger than
-            those that a prior was learned on gain from more, see ``docs/meta_training.md``.
+            those that a prior was learned on may gain from more, see ``docs/meta_training.md``.
         rescale: bring operators to the scale at which the step sizes were learned, see
             ``metadip.methods.scaling``; the tasks of metadip are there already.
         seed: starts the random streams of the fits.
@@ -39,13 +39,14 @@ def load(
             which has no use for it; see also ``metadip.checkpoint.load_prior``.
     """
     from metadip.checkpoint import load_prior
+    from metadip.config import check_positive
     from metadip.fitting.optimizers import BEYOND
     from metadip.methods import FitReconstructor
 
     if beyond is not None and beyond not in BEYOND:
         raise UserError(f"method.beyond={beyond!r} is unknown; choose from {', '.join(BEYOND)}")
-    if adam_lr is not None and not adam_lr > 0:
-        raise UserError(f"method.adam_lr must be above 0, got {adam_lr}")
+    if adam_lr is not None:
+        check_positive("method.adam_lr", adam_lr)
     learned = load_prior(ckpt)
     if beyond is not None:
         learned.optimizer.beyond = beyond
