@@ -238,7 +238,7 @@ def test_debug_shows_where_it_happened(files: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_script_refuses(files: Path, tmp_path: Path):
-    changes, part = BAD["no device"]
+    changes, part = BAD["misspelt key"]  # found before anything heavy is imported
     out = tmp_path / "out"
     arguments = replaced(good_call(files, out), [change.format(files) for change in changes])
     result = run_script("infer.py", arguments)
