@@ -237,11 +237,11 @@ def test_debug_shows_where_it_happened(files: Path, capsys: pytest.CaptureFixtur
     assert error.splitlines()[-1].startswith("error: fit.steps=-1")
 
 
-def test_the_script_refuses(files: Path, tmp_path: Path):
-    changes, part = BAD["misspelt key"]  # found before anything heavy is imported
-    out = tmp_path / "out"
-    arguments = replaced(good_call(files, out), [change.format(files) for change in changes])
-    result = run_script("infer.py", arguments)
+@pytest.mark.parametrize("script", ["infer.py", "train.py"])
+def test_the_script_refuses(script: str, tmp_path: Path):
+    """What is found before anything heavy is imported; all else is refused in process, above."""
+    out, part = tmp_path / "out", "seed"
+    result = run_script(script, ["sede=0", f"out={out}"])
     assert result.returncode == 2
     assert result.stdout == ""
     assert_one_line(result.stderr, part)

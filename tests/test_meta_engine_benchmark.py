@@ -80,6 +80,7 @@ for count in (1, 2, 4):  # of 64 MiB; the first is to have everything called onc
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
 def test_peak_memory_is_what_is_held_at_once(script, repo):
     settings = {**os.environ, **script.MALLOC, "OMP_NUM_THREADS": "1"}
