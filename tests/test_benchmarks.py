@@ -156,6 +156,9 @@ def test_step_sizes_of_the_handover_are_compared(arguments, capsys, tmp_path):
     with pytest.raises(SystemExit):
         script.main([*command[:-1], "--adam-lr", "1e-3"])
     assert "--adam-lr has no use without adam" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        script.main([*command, "--adam-lr", "1e-3", "0"])
+    assert "--adam-lr must be above 0" in capsys.readouterr().err
 
 
 def test_what_more_steps_lose_is_found():

@@ -219,6 +219,7 @@ def test_two_processes_give_what_one_gives(prior: Path, photos: Path, tmp_path: 
         ("train", []),
         ("train", ["task=mixture", "learner=functional", "prior=siren", "stability=average"]),
         ("train", ["experiment=mixed64"]),
+        ("train", ["val_steps=[0,5]"]),  # a list of numbers, not of files
         ("infer", []),
         ("infer", ["method=dip", "task=cs", "callbacks=es_wmv"]),
         ("infer", ["method=pnp_admm", "pnp=cs_bm3d"]),
@@ -247,11 +248,15 @@ def test_help_follows_what_a_choice_brings(capsys: pytest.CaptureFixture[str]):
     several = command_line.help_text("infer", ["callbacks=[es_wmv,es_emv]"])
     assert "callbacks, from callbacks=es_wmv:" in several
     assert "callbacks, from callbacks=es_emv:" in several
+    assert "callbacks, from" not in command_line.help_text("infer", ["callbacks=[]"])
 
 
-def test_help_of_an_unknown_choice_is_refused(capsys: pytest.CaptureFixture[str]):
-    assert command_line.main("infer", print, ["task=sc", "--help"]) == 2
-    assert "did you mean 'cs'?" in capsys.readouterr().err
+@pytest.mark.parametrize(("wrong", "right"), [("task=sc", "cs"), ("fit.stps=3", "fit.steps")])
+def test_help_of_what_is_unknown_is_refused(
+    wrong: str, right: str, capsys: pytest.CaptureFixture[str]
+):
+    assert command_line.main("infer", print, [wrong, "--help"]) == 2
+    assert f"did you mean '{right}'?" in capsys.readouterr().err
 
 
 def test_help_is_quick():

@@ -40,7 +40,7 @@ def main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None = 
 def help_text(name: str, overrides: Sequence[str] = ()) -> str:
     """Describe a script: the choices of every group, its settings, and those of what is chosen."""
     main_file = (conf_dir() / f"{name}.yaml").read_text("utf-8")
-    named = re.findall(r"^ *- (?:override )?(?:optional )?(\w+)[@:]", main_file, re.MULTILINE)
+    named = re.findall(r"^ *- (?:optional )?(\w+)[@:]", main_file, re.MULTILINE)
     groups = sorted(group for group in set(named) if (conf_dir() / group).is_dir())
     choices = [f"  {group}={'|'.join(_names_in(group))}" for group in groups]
     chosen = choices_of(name, overrides)
@@ -48,10 +48,10 @@ def help_text(name: str, overrides: Sequence[str] = ()) -> str:
     for key in sorted(chosen, key=lambda key: ("@" in key, key)):
         group, _, place = key.partition("@")
         _describe(group, chosen[key], place or group, sections)
-    lists = re.findall(r"^(\w+)=\[(.*)\]$", "\n".join(overrides), re.MULTILINE)
-    for group, several in lists:  # hydra does not count among its choices
-        for choice in several.split(","):
-            _describe(group, choice.strip(), group, sections)
+    # Hydra does not count a list of files among its choices: callbacks=[es_wmv,es_emv].
+    for group, listed in re.findall(r"^(\w+)=\[(.*)\]$", "\n".join(overrides), re.MULTILINE):
+        for choice in re.findall(r"\w+", listed) if group in groups else ():
+            _describe(group, choice, group, sections)
     return "\n".join([
         f"usage: python {name}.py [SETTING=VALUE ...]",
         f"       python {name}.py [GROUP=CHOICE ...] --help",

@@ -196,12 +196,17 @@ def test_missing_faces_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert not (tmp_path / "out").exists()
 
 
-def test_memory_is_watched():
-    from metadip.runs.peak_memory import PeakMemory
+@pytest.mark.parametrize("interval_s", [0.002, 60])  # looks while it lasts, and once at the end
+def test_memory_is_watched(interval_s: float, monkeypatch: pytest.MonkeyPatch):
+    from metadip.runs import peak_memory
 
-    with PeakMemory(torch.device("cpu")) as memory:
+    monkeypatch.setattr(peak_memory, "INTERVAL_S", interval_s)
+    with peak_memory.PeakMemory(torch.device("cpu")) as memory:
         kept = torch.ones(30_000_000)  # 120 MB
-        kept += 1
+        for _ in range(10):
+            kept += 1
+        if interval_s < 1:
+            del kept
     assert memory.megabytes is None or 80 < memory.megabytes < 400
 
 
