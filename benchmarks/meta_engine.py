@@ -4,7 +4,6 @@
     python benchmarks/meta_engine.py --device cuda --tasks 16 --compile cudagraphs --json
 
 The last line is JSON. ``stored`` is the functional engine with the graphs of all inner steps kept,
-``compiled`` the one with ``learner.functional.compile``, whose time alone is measured, on request.
 
 Gradients: K steps at step size 0.01 and momentum 0.5 in float64, the distance of all meta-gradients
 together (weights, latent, step sizes, momentum) over their length. At the step sizes of training,
@@ -41,7 +40,6 @@ from outer_step import ENGINES, build, wait
 from peak import MALLOC, MIB, peak_bytes
 from tqdm import tqdm
 
-from metadip.fitting.compiled import BACKENDS
 from metadip.report import atomic_path, markdown_table
 
 GRADIENT_SIZE_PX = 32
@@ -78,12 +76,9 @@ def mixed_precision_cosine(options: argparse.Namespace) -> float:
     return float(torch.nn.functional.cosine_similarity(exact, mixed, dim=0))
 
 
-def times(options: argparse.Namespace) -> tuple[dict[str, list[Timing]], bool | None]:
-    """Return the time per task of each engine in each round, and whether compiled ones ran."""
+def times(options: argparse.Namespace) -> dict[str, list[Timing]]:
+    """Return the time per task of each engine in each round."""
     outer_steps = {name: build(name, options.inner_steps, options) for name in ENGINES}
-    if options.compile:
-        how = [f"learner.functional.compile={options.compile}"]
-        outer_steps["compiled"] = build("functional", options.inner_steps, options, overrides=how)
     for outer_step in outer_steps.values():  # warm-up
         outer_step.gradient()
     timings: dict[str, list[Timing]] = {name: [] for name in outer_steps}
@@ -95,8 +90,7 @@ def times(options: argparse.Namespace) -> tuple[dict[str, list[Timing]], bool | 
             wait(options.device)
             spent = time.perf_counter() - wall, time.process_time() - cpu
             timings[name].append(Timing(*(seconds / options.tasks for seconds in spent)))
-    compiled = outer_steps.get("compiled")
-    return timings, getattr(compiled.module.learner, "compiled", None) if compiled else None
+    return timings
 
 
 def peaks_mib(engine: str, options: argparse.Namespace) -> dict[int, float]:
@@ -152,7 +146,7 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; return what the JSON line holds."""
     k, longest = options.inner_steps, max(options.inner_steps, *options.curve)
     differences, cosine = gradient_differences(options), mixed_precision_cosine(options)
-    timings, compiled_ran = times(options)
+    timings = times(options)
     memory = memory_curves(options)
 
     def time_ratio(engine: str, clock: str) -> float:
@@ -171,10 +165,8 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
         f"memory_k{longest}_over_learn2learn_k{k}": memory_ratio("functional", longest),
         f"time_ratio_k{k}": time_ratio("functional", "wall"),
         f"time_ratio_k{k}_stored": time_ratio("stored", "wall"),
-        **{f"time_ratio_k{k}_{n}": time_ratio(n, "wall") for n in timings if n == "compiled"},
         f"cpu_time_ratio_k{k}": time_ratio("functional", "cpu"),
         f"cpu_time_ratio_k{k}_stored": time_ratio("stored", "cpu"),
-        **({"compile": options.compile, "compiled_ran": compiled_ran} if options.compile else {}),
         "memory_mib": memory,
         "s_per_task": {n: statistics.median(t.wall for t in ts) for n, ts in timings.items()},
         **{n: getattr(options, n) for n in ("size", "inner_steps", "tasks", "rounds", "device")},
@@ -196,7 +188,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="timed outer steps of each engine")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--compile", choices=BACKENDS, help="time compiled functions, too")
     parser.add_argument("--picture", type=Path, help="PNG of memory over K")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--probe", choices=ENGINES, help=argparse.SUPPRESS)  # of memory

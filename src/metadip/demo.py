@@ -77,7 +77,7 @@ def look_at_fit(
     The better of output and single step counts, so that averaging never speaks against a method.
     """
     from metadip.callbacks import FitCallback, FitProgress, OraclePSNR
-    from metadip.fitting import psnr_db
+    from metadip.metrics import psnr_db
     from metadip.types import FitState
 
     looks: dict[str, Look] = {}

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metadip.callbacks import ESEMV, ESWMV, OutputEMA
-from metadip.data.seeding import generator_of
+from metadip.seeding import generator_of
 from metadip.types import FitState
 from tests.callbacks.scripted import random_script, run_script, valley, without_physics
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from metadip.callbacks import FitCallback, LatentJitter, SelfValidation
 from metadip.callbacks.self_validation import FrameAutoencoder
-from metadip.data.seeding import generator_of, seed_of
 from metadip.fitting import Adam, Execution, fit
+from metadip.seeding import generator_of, seed_of
 from metadip.types import FitResult, FitState
 from tests.callbacks.scripted import run_script, without_physics
 from tests.fitting.tiny import MSE, noisy, tiny_prior

@@ -11,7 +11,7 @@ from PIL import Image
 
 from metadip.data import NaturalPatches, Patches, SampleKey, SamplePatches, sample_picture
 from metadip.data.patches import PICTURES, random_patch, random_turn, sample_face
-from metadip.data.seeding import generator_of
+from metadip.seeding import generator_of
 from metadip.types import UserError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from metadip.fitting import DataObjective, psnr_db, total_variation
+from metadip.fitting import DataObjective, total_variation
+from metadip.metrics import psnr_db
 
 GENERATOR = torch.Generator().manual_seed(0)
 X_HAT = torch.rand(2, 3, 6, 5, generator=GENERATOR, dtype=torch.float64)

@@ -1,7 +1,6 @@
 """What the functional engine alone can do; its gradient is checked beside learn2learn's."""
 
 import copy
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,79 +182,10 @@ def test_images_of_different_sizes_are_taken_in_turn(prior: Prior, rule: Momentu
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stacked", [False, True])
-def test_compiled_functions_give_the_same_gradient(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem], stacked: bool
-):
-    prior.latent.noise.requires_grad_()
-    expected = gradients(REFERENCE, prior, rule, problems)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = gradients(engine(compile="aot_eager", stacked=stacked), prior, rule, problems)
-    assert sum(g is not None for g in expected) > 20
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("backend", ["cudagraphs", "inductor"])
-def test_compiled_functions_on_a_gpu(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem], backend: str
-):
-    prior, rule = prior.cuda(), rule.cuda()
-    problems = [problem.to("cuda") for problem in problems]
-    expected = gradients(engine(), prior, rule, problems)
-    found = gradients(engine(compile=backend), prior, rule, problems)
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-10)
-
-
-@pytest.mark.parametrize("when", ["images", "pullback", "second"])
-def test_where_compilation_fails_training_goes_on(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem], when: str,
-    monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
-    def compile(function: Any, **_: Any) -> Any:
-        def failing(*arguments: Any) -> Any:
-            if function.__name__ == when:
-                raise RuntimeError("no compiler\nat all")
-            return function(*arguments)
-
-        return failing
-
-    monkeypatch.setattr(torch, "compile", compile)
-    expected = gradients(REFERENCE, prior, rule, problems)
-    with pytest.warns(UserWarning, match="compile=inductor failed.*: no compiler$") as caught:
-        found = gradients(engine(compile="inductor"), prior, rule, problems)
-    assert len(caught) == 1
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
-
-
-def test_compiled_functions_are_made_once(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem],
-    monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
-    made = []
-
-    def compile(function: Any, **_: Any) -> Any:
-        made.append(function.__name__)
-        return function
-
-    monkeypatch.setattr(torch, "compile", compile)
-    learner = engine(compile="inductor")
-    for _ in range(3):
-        learner.outer_loss(prior, rule, MSE_TV, problems).loss.backward()
-    assert sorted(made) == ["images", "pullback", "second"]
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"compile": "magic"}, "compile must be null or one of cudagraphs, .*, got 'magic'"),
-        ({"compile": "inductor", "keep_graphs": True}, "compile need functional.keep_graphs=false"),
-        ({"reptile": True, "keep_graphs": True}, "compile need functional.keep_graphs=false"),
+        ({"reptile": True, "keep_graphs": True}, "reptile needs functional.keep_graphs=false"),
     ],
 )
 def test_what_excludes_each_other_is_refused(options: dict[str, Any], text: str):
@@ -270,13 +200,3 @@ def test_reptile_refuses_the_logarithm_of_a_loss_that_it_does_not_see():
     )  # fmt: skip
     with pytest.raises(ValueError, match="set log_error to false"):
         FunctionalMAML(schedule, FunctionalOptions(reptile=True))
-
-
-def test_cuda_graphs_without_a_gpu_are_told_of_and_left_out(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
-):
-    expected = gradients(engine(), prior, rule, problems)
-    with pytest.warns(UserWarning, match="cudagraphs needs a GPU"):
-        found = gradients(engine(compile="cudagraphs"), prior, rule, problems)
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

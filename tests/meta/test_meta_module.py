@@ -14,9 +14,10 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from metadip.checkpoint import load_prior, save_prior
-from metadip.fitting import fit, psnr_db
+from metadip.fitting import fit
 from metadip.meta import ENGINES, OuterSettings
 from metadip.meta.meta_module import GROUPS
+from metadip.metrics import psnr_db
 from metadip.physics import Denoise
 from metadip.types import InverseProblem
 from tests.fitting.tiny import image

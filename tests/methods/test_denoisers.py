@@ -8,7 +8,6 @@ import torch
 from skimage.data import astronaut
 from torch import Tensor
 
-from metadip.fitting import psnr_db
 from metadip.methods import (
     BM3D,
     NLM,
@@ -19,6 +18,7 @@ from metadip.methods import (
     Wavelet,
 )
 from metadip.methods import denoisers as module
+from metadip.metrics import psnr_db
 from metadip.physics import Denoise
 from metadip.types import UserError
 

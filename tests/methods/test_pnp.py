@@ -11,9 +11,9 @@ from deepinv.physics import Blur, Denoising, GaussianNoise, Inpainting, SaltPepp
 from torch import Tensor, nn
 
 from metadip.callbacks import FitCallback, OraclePSNR
-from metadip.fitting import psnr_db
 from metadip.methods import TV, DenoiserReconstructor, PnPADMM
 from metadip.methods.pnp import FIRST_STRENGTH, data_update, squared_norm, start_of, strengths
+from metadip.metrics import psnr_db
 from metadip.physics import CompressiveSensing, Inpaint, PhaseRetrieval
 from metadip.physics.operators import GaussianSensing, Magnitude
 from metadip.types import FitState, InverseProblem, UserError

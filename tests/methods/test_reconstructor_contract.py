@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import metadip
 from metadip.checkpoint import load_prior
 from metadip.methods import fit as fit_module
-from metadip.methods.measurement import flatten
+from metadip.physics.splitting import flatten
 from tests.tiny import save_tiny_prior
 
 SIZES = [(32, 37), (25, 129)]

@@ -9,8 +9,8 @@ import pytest
 
 from metadip.report import Table, read_cells
 from metadip.report.benchmark.cells import judge
+from metadip.report.benchmark.score_tables import markdown
 from metadip.report.benchmark.summary import best_methods, summarize
-from metadip.report.benchmark.tables import markdown
 from metadip.types import UserError
 from tests.report.made_up_cells import fill_folder, make_table, write, write_cell
 

@@ -1,11 +1,11 @@
 """Hooks of a fit: averaging, jitter, early stopping, best iterate, oracle PSNR, progress."""
 
-from metadip.callbacks.averaging import OutputEMA
 from metadip.callbacks.base import FitCallback
 from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
 from metadip.callbacks.jitter import LatentJitter
 from metadip.callbacks.oracle import OraclePSNR, peak_of_curve
+from metadip.callbacks.output_average import OutputEMA
 from metadip.callbacks.progress import FitProgress
 from metadip.callbacks.selection import BestIterate
 from metadip.callbacks.self_validation import SelfValidation

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.callbacks.selection import BestSoFar
-from metadip.data.seeding import generator_of
+from metadip.seeding import generator_of
 from metadip.types import FitState
 
 _PIXELS = 21  # stream of an image's seed

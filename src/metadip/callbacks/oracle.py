@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
-from metadip.fitting.objectives import psnr_db
+from metadip.metrics import psnr_db
 from metadip.types import FitState
 
 

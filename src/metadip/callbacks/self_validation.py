@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.callbacks.early_stopping import check_steps
 from metadip.callbacks.selection import BestSoFar
-from metadip.data.seeding import generator_of, seed_of
+from metadip.seeding import generator_of, seed_of
 from metadip.types import FitState
 
 _WEIGHTS, _ORDER = 22, 23  # streams of an image's seed

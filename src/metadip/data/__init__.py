@@ -4,6 +4,7 @@ from metadip.data.build import celeba_data, folder_data, mixture_data, natural_d
 from metadip.data.celeba import CelebA, download_celeba
 from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
 from metadip.data.folder import ImageFolder
+from metadip.data.image_mixture import ImageMixture
 from metadip.data.images import (
     ImageError,
     centre_crop,
@@ -15,7 +16,6 @@ from metadip.data.images import (
     read_image,
     resize,
 )
-from metadip.data.mixture import ImageMixture
 from metadip.data.patches import (
     NaturalPatches,
     Patches,
@@ -24,9 +24,9 @@ from metadip.data.patches import (
     sample_picture,
 )
 from metadip.data.sampler import TaskSampler
-from metadip.data.seeding import SampleKey, generator_of, seed_of, seed_of_name
 from metadip.data.splits import images_of_split
 from metadip.data.weights import check_weights
+from metadip.seeding import SampleKey, generator_of, seed_of, seed_of_name
 
 __all__ = [
     "CelebA",

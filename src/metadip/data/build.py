@@ -8,7 +8,7 @@ from functools import partial
 from metadip.data.celeba import CelebA, download_celeba
 from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
 from metadip.data.folder import ImageFolder
-from metadip.data.mixture import ImageMixture
+from metadip.data.image_mixture import ImageMixture
 from metadip.data.patches import NaturalPatches, SamplePatches
 from metadip.data.weights import check_weights
 from metadip.types import Task

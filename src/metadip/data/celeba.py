@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import Dataset
 
 from metadip.data.images import crop_and_resize, list_images, read_image
-from metadip.data.seeding import SampleKey, as_key, generator_of
 from metadip.data.splits import SPLITS, check_split
+from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError
 
 IMAGES, PARTITION = "img_align_celeba", "list_eval_partition.txt"

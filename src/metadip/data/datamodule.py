@@ -11,8 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from metadip.data.sampler import TaskSampler
-from metadip.data.seeding import SampleKey, seed_of
 from metadip.data.splits import SPLITS, check_split
+from metadip.seeding import SampleKey, seed_of
 from metadip.types import CleanImage, InverseProblem, Task
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metadip.data.images import ImageError, image_names, read_image, resize
-from metadip.data.seeding import SampleKey, as_key, generator_of
 from metadip.data.splits import SPLITS, check_split, images_of_split, split_folder
+from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError
 
 COLLECTIONS = ("BSDS500", "Waterloo", "DIV2K", "Flickr2K")

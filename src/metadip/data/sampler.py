@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.data import Sampler
 
-from metadip.data.seeding import SampleKey, generator_of
+from metadip.seeding import SampleKey, generator_of
 
 
 class TaskSampler(Sampler[SampleKey]):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from metadip.data.images import list_images
-from metadip.data.seeding import generator_of
+from metadip.seeding import generator_of
 from metadip.types import UserError
 
 SPLITS = ("train", "val", "test")

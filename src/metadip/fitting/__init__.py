@@ -3,7 +3,7 @@
 from metadip.fitting.backtracking import Backtracking
 from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
-from metadip.fitting.objectives import DataObjective, psnr_db, total_variation
+from metadip.fitting.objectives import DataObjective, total_variation
 from metadip.fitting.optimizers import Adam, MomentumSGD
 from metadip.fitting.step import StepOutput, data_loss, fit_step
 
@@ -18,6 +18,5 @@ __all__ = [
     "data_loss",
     "fit",
     "fit_step",
-    "psnr_db",
     "total_variation",
 ]

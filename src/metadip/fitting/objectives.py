@@ -1,4 +1,4 @@
-"""What a fit minimises: a data term and total variation, one value per image; and the PSNR."""
+"""What a fit minimises: a data term and total variation, one value per image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DATA_TERMS = ("mse", "l1", "huber")
-
-
-def psnr_db(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio of each image in dB.
-
-    Model:
-        10 log10(1 / MSE), the mean over all pixels and channels, nothing clipped or cropped, data
-        range 1.
-    Shape:
-        (B, C, H, W) and (B, C, H, W) -> (B,).
-    """
-    return -10 * torch.log10((x_hat - x).square().flatten(1).mean(dim=1))
 
 
 def total_variation(x: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from torch import nn
 
 from metadip.fitting import MomentumSGD
-from metadip.meta.averaging import WeightAverage
 from metadip.meta.functional_maml import FunctionalMAML
 from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.guard import CollapseGuard
 from metadip.meta.learners import Curriculum, InnerLoopSchedule, Learner, OuterLoss
 from metadip.meta.meta_module import MetaModule, OuterSettings
 from metadip.meta.pictures import ValidationPicture
+from metadip.meta.weight_average import WeightAverage
 
 ENGINES = ("learn2learn", "functional")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from metadip.fitting import MomentumSGD, fit_step
-from metadip.fitting.compiled import CompiledNetwork
 from metadip.fitting.optimizers import State, Tensors
 from metadip.fitting.weights import (
     BoundWeights,
@@ -53,7 +51,6 @@ class FunctionalMAML:
         if options.reptile and schedule.log_error:
             raise ValueError("reptile sees no outer loss: set log_error to false")
         self.schedule, self.options = schedule, options
-        self._compiled: dict[tuple[nn.Module, bool, torch.dtype | None], CompiledNetwork] = {}
 
     def outer_loss(
         self,
@@ -81,11 +78,6 @@ class FunctionalMAML:
             losses.append(_Unrolled.apply(loop, z, *meta))
         return plan.combine(torch.cat(losses))
 
-    @property
-    def compiled(self) -> bool:
-        """Whether compiled functions have been used, and none has failed."""
-        return bool(self._compiled) and all(net.compiled for net in self._compiled.values())
-
     def _weights(
         self, network: nn.Module, problems: Sequence[InverseProblem]
     ) -> tuple[Weights, Weights]:
@@ -99,22 +91,12 @@ class FunctionalMAML:
         def bound(function: PureNetwork) -> Weights:
             return StackedWeights(function, starts) if stacked else BoundWeights(function, start)
 
-        backend = self.options.compile
-        if backend == "cudagraphs" and device != "cuda":
-            warnings.warn("compile=cudagraphs needs a GPU, going on without", stacklevel=2)
-            backend = None
-        if backend is None:
-            # Steps without a graph take the way of a fit, which is the fastest.
-            fast = weights_of(network, starts, autocast=autocast)
-            if stacked:
-                return fast, fast
-            changed = with_closed_form_norms(network)
-            return fast, bound(pure(changed, stacked=False, autocast=autocast))
-        key = network, stacked, autocast  # compiled once, for all outer steps
-        if key not in self._compiled:
-            function = pure(network, stacked=stacked, autocast=autocast)
-            self._compiled[key] = CompiledNetwork(function, backend)
-        return (bound(self._compiled[key]),) * 2
+        # Steps without a graph take the way of a fit, which is the fastest.
+        fast = weights_of(network, starts, autocast=autocast)
+        if stacked:
+            return fast, fast
+        changed = with_closed_form_norms(network)
+        return fast, bound(pure(changed, stacked=False, autocast=autocast))
 
 
 class _Unrolled(torch.autograd.Function):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metadip.fitting.compiled import BACKENDS
-
 
 @dataclass(frozen=True)
 class FunctionalOptions:
@@ -19,12 +17,9 @@ class FunctionalOptions:
             K as in learn2learn.
         stacked: compute the tasks of a batch together, their weights stacked, or in turn; None
             stacks on a GPU.
-        compile: compute the network and its derivatives by functions that ``torch.compile`` has
-            made, by this backend: "cudagraphs" (on a GPU alone), "inductor" or "aot_eager"; None:
-            as they are. See ``metadip.fitting.compiled``. They keep nothing between them.
     Raises:
-        ValueError: ``keep_every`` below 1; ``keep_graphs`` with ``keep_every`` above 1, ``reptile``
-            or ``compile``; unknown ``compile``.
+        ValueError: ``keep_every`` below 1, or ``keep_graphs`` with ``reptile`` or a ``keep_every``
+            above 1.
     References:
         Nichol et al. (2018), Reptile, arXiv:1803.02999.
     """
@@ -33,7 +28,6 @@ class FunctionalOptions:
     keep_every: int = 1
     keep_graphs: bool = False
     stacked: bool | None = None
-    compile: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -42,9 +36,5 @@ class FunctionalOptions:
                 "keep_every must be at least 1, and above 1 needs functional.keep_graphs=false, "
                 f"got {self.keep_every}"
             )
-        if self.keep_graphs and (self.reptile or self.compile):
-            raise ValueError("reptile and compile need functional.keep_graphs=false")
-        if self.compile not in (None, *BACKENDS):
-            raise ValueError(
-                f"compile must be null or one of {', '.join(BACKENDS)}, got {self.compile!r}"
-            )
+        if self.keep_graphs and self.reptile:
+            raise ValueError("reptile needs functional.keep_graphs=false")

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from metadip.meta.averaging import WeightAverage
+from metadip.meta.weight_average import WeightAverage
 
 MONITOR = "val/psnr_db"
 

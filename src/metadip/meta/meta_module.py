@@ -16,8 +16,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torchmetrics import MeanMetric
 
 from metadip.callbacks import FitCallback
-from metadip.fitting import DataObjective, MomentumSGD, fit, psnr_db
+from metadip.fitting import DataObjective, MomentumSGD, fit
 from metadip.meta.learners import Learner
+from metadip.metrics import psnr_db
 from metadip.priors import Prior
 from metadip.types import FitResult, FitState, InverseProblem
 

@@ -5,9 +5,9 @@ from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
-from metadip.methods.measurement import image_shape_of
 from metadip.methods.method import Method
 from metadip.methods.pnp import PnPADMM
+from metadip.physics.splitting import image_shape_of
 
 __all__ = [
     "BM3D",

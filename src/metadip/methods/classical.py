@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import watch
-from metadip.methods.measurement import ImageShape, Measured, split
+from metadip.physics.splitting import ImageShape, Measured, split
 from metadip.types import FitResult, InverseProblem, UserError
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from metadip.fitting import Execution, fit
 from metadip.fitting.optimizers import MomentumSGD, Optimizer
-from metadip.methods.measurement import ImageShape, Measured, split
-from metadip.methods.scaling import rescaled
+from metadip.physics.scaling import rescaled
+from metadip.physics.splitting import ImageShape, Measured, split
 from metadip.priors import Prior
 from metadip.types import FitResult, InverseProblem, Objective, UserError
 

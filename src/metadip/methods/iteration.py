@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metadip.fitting import DataObjective
-from metadip.methods.measurement import real_dtype
+from metadip.physics.splitting import real_dtype
 from metadip.types import FitResult, FitState, InverseProblem
 
 MISFIT = DataObjective("mse", tv_weight=0.0, huber_delta=1.0)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import watch
-from metadip.methods.measurement import ImageShape, Measured, split
-from metadip.methods.scaling import rescaled
 from metadip.physics.operators import Magnitude
+from metadip.physics.scaling import rescaled
+from metadip.physics.splitting import ImageShape, Measured, split
 from metadip.types import FitResult, InverseProblem, UserError
 
 SUBGRADIENT_STEPS = 10  # of an update for amplitudes [MetaDIP]

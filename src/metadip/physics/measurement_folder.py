@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import Dataset
 
 from metadip.data.images import SUFFIXES, image_names, image_shape, list_files, read_image
-from metadip.data.seeding import seed_of_name
 from metadip.physics.measurement_file import READERS, MeasurementFile
+from metadip.seeding import seed_of_name
 from metadip.types import InverseProblem, UserError
 
 ALL_SUFFIXES = (*READERS, *SUFFIXES)

@@ -13,7 +13,6 @@ from deepinv.physics import Denoising, GaussianNoise, Inpainting, LinearPhysics
 from metadip.physics.denoising import Denoise
 from metadip.physics.inpainting import Inpaint, as_taken, mask_scale, masking
 from metadip.physics.measurement_file import READERS, MeasurementFile, open_measurement
-from metadip.physics.mixture import TaskMixture
 from metadip.physics.operators import (
     GaussianSensing,
     Magnitude,
@@ -21,6 +20,7 @@ from metadip.physics.operators import (
     StructuredSensing,
     draw_sensing,
 )
+from metadip.physics.task_mixture import TaskMixture
 from metadip.physics.tasks import SensingTask, noise_range
 from metadip.types import InverseProblem, UserError
 

@@ -10,7 +10,7 @@ import torch
 from deepinv.physics import GaussianNoise, NoiseModel, PoissonNoise, SaltPepperNoise
 from torch import Generator, Tensor
 
-from metadip.data.seeding import generator_of, seed_of
+from metadip.seeding import generator_of, seed_of
 
 # Streams of one seed, independent of one another.
 _OPERATOR, _NOISE_LEVEL, _NOISE_PATTERN, _TASK = 1, 2, 3, 4

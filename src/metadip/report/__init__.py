@@ -1,5 +1,13 @@
 """What a run leaves behind: metrics, pictures, tables, files that are whole or not there."""
 
+from metadip.files import (
+    atomic_path,
+    keep_earlier,
+    prepare_folder,
+    remove_leftovers,
+    write_json,
+)
+from metadip.metrics import lpips, nmse, psnr_db, reconstruction_metrics, ssim
 from metadip.report.benchmark import Table, read_cells, write_benchmark
 from metadip.report.figures import (
     comparison_panels,
@@ -9,16 +17,8 @@ from metadip.report.figures import (
     save_curves,
     save_image,
 )
-from metadip.report.files import (
-    atomic_path,
-    keep_earlier,
-    prepare_folder,
-    remove_leftovers,
-    write_json,
-)
 from metadip.report.gif import FitGif
 from metadip.report.loggers import wandb_logger
-from metadip.report.metrics import lpips, nmse, psnr_db, reconstruction_metrics, ssim
 from metadip.report.provenance import git_commit, machine, save_provenance
 from metadip.report.tables import markdown_table, write_csv
 from metadip.report.writer import (

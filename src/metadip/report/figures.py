@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metadip.report.files import atomic_path
-from metadip.report.metrics import psnr_db
+from metadip.files import atomic_path
+from metadip.metrics import psnr_db
 from metadip.types import InverseProblem
 
 if TYPE_CHECKING:

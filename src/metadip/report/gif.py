@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from metadip.callbacks import FitCallback
+from metadip.files import atomic_path
 from metadip.report.figures import chosen_step_of, to_pixels
-from metadip.report.files import atomic_path
 from metadip.types import FitState
 
 if TYPE_CHECKING:

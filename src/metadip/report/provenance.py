@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from metadip.report.files import atomic_path, write_json
+from metadip.files import atomic_path, write_json
 
 PACKAGES = ("metadip", "torch", "lightning", "deepinv", "kornia", "torchmetrics", "learn2learn")
 

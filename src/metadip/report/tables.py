@@ -9,7 +9,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from metadip.report.files import atomic_path
+from metadip.files import atomic_path
 
 Row = Mapping[str, Any]
 

@@ -10,6 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from metadip.callbacks.oracle import peak_of_curve
+from metadip.files import write_json
+from metadip.metrics import reconstruction_metrics
 from metadip.report.figures import (
     comparison_panels,
     has_curves,
@@ -17,8 +19,6 @@ from metadip.report.figures import (
     save_curves,
     save_image,
 )
-from metadip.report.files import write_json
-from metadip.report.metrics import reconstruction_metrics
 from metadip.report.tables import markdown_table
 from metadip.types import FitResult, InverseProblem
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from metadip.methods.loading import DIP, load
+from metadip.methods.warm_starts import from_single_image, from_weights
 from metadip.runs.benchmark import benchmark
 from metadip.runs.inference import build_fit, build_method, infer
-from metadip.runs.loading import DIP, load
 from metadip.runs.training import train
-from metadip.runs.warm_starts import from_single_image, from_weights
 
 __all__ = [
     "DIP",

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
-from metadip.methods.scaling import rescaled
 from metadip.physics import Denoise, MeasurementFolder, OwnOperator, check_size, load_measurement
+from metadip.physics.scaling import rescaled
 from metadip.physics.tasks import SensingTask
 from metadip.runs.process import check_apart
 from metadip.types import InverseProblem, Task, UserError

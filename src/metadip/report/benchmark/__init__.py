@@ -7,10 +7,10 @@ from pathlib import Path
 
 from metadip.report.benchmark.cells import Cell, Table, judge, read_cells
 from metadip.report.benchmark.claims import judged_claims
-from metadip.report.benchmark.figures import save_nmse_curves, save_pictures
 from metadip.report.benchmark.page import write_page
+from metadip.report.benchmark.score_figures import save_nmse_curves, save_pictures
+from metadip.report.benchmark.score_tables import write_tables
 from metadip.report.benchmark.summary import summarize
-from metadip.report.benchmark.tables import write_tables
 from metadip.types import UserError
 
 __all__ = ["Cell", "Table", "judge", "judged_claims", "read_cells", "write_benchmark"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from metadip.files import atomic_path
 from metadip.report.benchmark.cells import (
     Cell,
     Curve,
@@ -24,9 +25,8 @@ from metadip.report.benchmark.cells import (
     picture_of,
     truth_of,
 )
-from metadip.report.benchmark.figures import chosen_images, colours, truth_energy
-from metadip.report.benchmark.summary import Row, best_methods
-from metadip.report.benchmark.tables import (
+from metadip.report.benchmark.score_figures import chosen_images, colours, truth_energy
+from metadip.report.benchmark.score_tables import (
     CLAIM_COLUMNS,
     LEGEND,
     VERDICTS,
@@ -38,7 +38,7 @@ from metadip.report.benchmark.tables import (
     psnr_text,
     rows_at,
 )
-from metadip.report.files import atomic_path
+from metadip.report.benchmark.summary import Row, best_methods
 
 CURVE_POINTS = 200
 LOSSLESS_PX = 256  # larger pictures are embedded as WebP of quality 90

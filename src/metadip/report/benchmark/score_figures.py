@@ -19,7 +19,7 @@ from metadip.report.benchmark.cells import (
     picture_of,
     truth_of,
 )
-from metadip.report.benchmark.tables import place_label
+from metadip.report.benchmark.score_tables import place_label
 from metadip.report.figures import GREY, STYLE, new_figure, save_figure
 
 if TYPE_CHECKING:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from metadip.fitting.objectives import psnr_db
-
 if TYPE_CHECKING:
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
@@ -18,6 +16,18 @@ __all__ = ["lpips", "nmse", "psnr_db", "reconstruction_metrics", "ssim"]
 
 SSIM_WINDOW_PX = 11
 LPIPS_MIN_PX = 31  # below, AlexNet's poolings leave nothing
+
+
+def psnr_db(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio of each image in dB.
+
+    Model:
+        10 log10(1 / MSE), the mean over all pixels and channels, nothing clipped or cropped, data
+        range 1.
+    Shape:
+        (B, C, H, W) and (B, C, H, W) -> (B,).
+    """
+    return -10 * torch.log10((x_hat - x).square().flatten(1).mean(dim=1))
 
 
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import Dataset
 
 from metadip.data.datamodule import ImageSource
-from metadip.data.seeding import SampleKey, as_key, generator_of
 from metadip.data.splits import check_split
 from metadip.data.weights import check_weights
+from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError
 
 

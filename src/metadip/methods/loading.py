@@ -32,7 +32,7 @@ def load(
         adam_lr: step size of "adam" there, above 0; None keeps the prior's own. Images larger than
             those that a prior was learned on may gain from more, see ``docs/meta_training.md``.
         rescale: bring operators to the scale at which the step sizes were learned, see
-            ``metadip.methods.scaling``; the tasks of metadip are there already.
+            ``metadip.physics.scaling``; the tasks of metadip are there already.
         seed: starts the random streams of the fits.
     Raises:
         UserError: unknown ``beyond``; ``adam_lr`` not above 0, or with another rule than "adam",
@@ -67,7 +67,7 @@ def load(
     )
 
 
-def DIP(  # noqa: N802, stands where deepinv has classes
+def DIP(
     *overrides: str,
     prior: str | None = None,
     callbacks: str | None = None,

@@ -16,8 +16,6 @@ from deepinv.physics.functional import gaussian_blur
 from torch import Tensor
 
 from metadip.fitting import MomentumSGD
-from metadip.methods.measurement import split
-from metadip.methods.scaling import operator_scale, rescaled
 from metadip.physics import (
     CompressiveSensing,
     GaussianSensing,
@@ -28,6 +26,8 @@ from metadip.physics import (
 from metadip.physics import (
     PhaseRetrieval as AmplitudeRetrieval,
 )
+from metadip.physics.scaling import operator_scale, rescaled
+from metadip.physics.splitting import split
 from metadip.types import Task
 from tests.fitting.tiny import tiny_prior
 from tests.methods.tiny_prediction import tiny_method

@@ -6,8 +6,8 @@ import torch
 import torchvision
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from metadip.metrics import _lpips_metric
 from metadip.report import lpips, nmse, psnr_db, reconstruction_metrics, ssim
-from metadip.report.metrics import _lpips_metric
 
 
 def pair(batch: int = 4, channels: int = 3, h: int = 20, w: int = 31) -> list[torch.Tensor]:

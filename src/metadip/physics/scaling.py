@@ -10,7 +10,7 @@ import torch
 from deepinv.physics import Physics
 from torch import Tensor
 
-from metadip.methods.measurement import ImageShape, real_dtype
+from metadip.physics.splitting import ImageShape, real_dtype
 from metadip.types import InverseProblem
 
 N_PROBES = 8

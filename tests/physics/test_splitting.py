@@ -20,7 +20,7 @@ from deepinv.utils import TensorList
 from torch import Tensor
 
 from metadip.methods import image_shape_of
-from metadip.methods.measurement import Flattened, OneOfMany, flatten, split
+from metadip.physics.splitting import Flattened, OneOfMany, flatten, split
 from tests.methods.tiny_prediction import tiny_method
 
 SHAPE = (3, 12, 10)
