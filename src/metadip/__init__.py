@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metadip.runs import DIP, load
+    from metadip.checkpoint import released
+    from metadip.fitting import fit
+    from metadip.methods import DIP, FitReconstructor, load
+    from metadip.types import InverseProblem, UserError
 
 __version__ = "0.1.0"
-__all__ = ["DIP", "__version__", "load"]
+PUBLIC = {  # what is public, and the module that it comes from
+    "DIP": "methods",
+    "FitReconstructor": "methods",
+    "InverseProblem": "types",
+    "UserError": "types",
+    "fit": "fitting",
+    "load": "methods",
+    "released": "checkpoint",
+}
+__all__ = [
+    "DIP",
+    "FitReconstructor",
+    "InverseProblem",
+    "UserError",
+    "__version__",
+    "fit",
+    "load",
+    "released",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is public where it is used, so that ``import metadip`` stays quick."""
-    if name in ("DIP", "load"):
-        from metadip import runs
-
-        return getattr(runs, name)
+    if name in PUBLIC:
+        return getattr(import_module(f"metadip.{PUBLIC[name]}"), name)
     raise AttributeError(f"module 'metadip' has no attribute {name!r}")

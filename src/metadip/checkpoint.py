@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,11 +14,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from metadip.fitting import DataObjective, MomentumSGD
-from metadip.priors import Prior, input_from_description, network_from_description
+from metadip import registry
+from metadip.files import atomic_path
+from metadip.fitting import MomentumSGD, Sum
+from metadip.fitting.objectives import objective_from_description
+from metadip.priors import Representation
 from metadip.types import UserError
 
-FORMAT = "metadip-prior-1"
+FORMAT = "metadip-prior-2"
+FORMATS = ("metadip-prior-1", FORMAT)  # that are read
 TRAINED_PARTS = ("prior.", "inner_optimizer.")
 
 
@@ -28,15 +31,15 @@ class LearnedPrior:
     """All that a fit from a meta-learned start needs.
 
     Args:
-        prior: network and latent with the learned weights.
+        prior: the representation with the learned weights.
         optimizer: the inner rule with the learned step sizes.
         objective: the inner loss of meta-training.
         description: the plain description that the file carries, with notes on data and recipe.
     """
 
-    prior: Prior
+    prior: Representation
     optimizer: MomentumSGD
-    objective: DataObjective
+    objective: Sum
     description: dict[str, Any]
 
 
@@ -75,7 +78,7 @@ def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, An
         path: ends in ``.safetensors``.
         tensors: ``prior.*`` and ``inner_optimizer.*`` as in the state dict of ``MetaModule``;
             others are left out.
-        description: plain description of network, latent, optimizer and objective; any notes.
+        description: plain description of representation, optimizer and objective; any notes.
     """
     kept = {
         name: t.detach().cpu().contiguous()
@@ -83,10 +86,9 @@ def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, An
         if name.startswith(TRAINED_PARTS)
     }
     metadata = {"format": FORMAT, "description": json.dumps(description, sort_keys=True)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(kept, temporary, metadata=metadata)
-    temporary.chmod(0o644)  # safetensors makes it readable to the owner alone
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        save_file(kept, temporary, metadata=metadata)
+        temporary.chmod(0o644)  # safetensors makes it readable to the owner alone
 
 
 def load_prior(name_or_path: str | Path) -> LearnedPrior:
@@ -101,19 +103,15 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
         _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
     )
     try:
-        prior = Prior(
-            network_from_description(description["network"]),
-            input_from_description(description["latent"]),
-            learned=True,
-        )
-        # Files of older versions say it by the size of the latent's noise alone.
-        prior.learned_px = description.get("image_px", description["latent"].get("size_px"))
+        prior = _representation(description)
         arguments = {
             **description["optimizer"],
             "lr_bounds": tuple(description["optimizer"]["lr_bounds"]),
         }
         optimizer = MomentumSGD(lr=arguments["lr_bounds"][0], momentum=0.5, **arguments)
-        objective = DataObjective(**description["objective"])
+        objective = registry.build(
+            "objective", objective_from_description(description["objective"])
+        )
         parts = nn.ModuleDict({"prior": prior, "inner_optimizer": optimizer})
         parts.load_state_dict(
             {name: t for name, t in tensors.items() if name.startswith(TRAINED_PARTS)}
@@ -127,6 +125,21 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
     return LearnedPrior(prior, optimizer, objective, description)
 
 
+def _representation(description: dict[str, Any]) -> Representation:
+    """Build the representation that a description tells of; older files have network and latent."""
+    if "representation" in description:
+        told, learned_px = description["representation"], description.get("image_px")
+    else:
+        latent = {"type": "noise", **description["latent"]}
+        told = {"type": "latent_network", "network": description["network"], "latent": latent}
+        # The oldest say the size by that of the latent's noise alone.
+        learned_px = description.get("image_px", latent.get("size_px"))
+    built = registry.build("architecture", told, learned=True, learned_px=learned_px)
+    if not isinstance(built, Representation):
+        raise ValueError(f"{told.get('type')!r} is not a representation")
+    return built
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -136,10 +149,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(
             f"{path} cannot be read as safetensors, it may be truncated: {error}"
         ) from error
-    if metadata.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is no metadip prior: its format is {metadata.get('format')!r}, not {FORMAT!r}"
-        )
+    found = metadata.get("format")
+    if found not in FORMATS:
+        raise UserError(f"{path} is not a metadip prior: its format is {found!r}, not {FORMAT!r}")
     try:
         return tensors, json.loads(metadata["description"])
     except (KeyError, json.JSONDecodeError) as error:
@@ -154,5 +166,5 @@ def _read_lightning(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} cannot be read as a checkpoint, it may be truncated or hold code"
         ) from error
     if not isinstance(content, dict) or "metadip" not in content or "state_dict" not in content:
-        raise UserError(f"{path} is no checkpoint of metadip's meta-training")
+        raise UserError(f"{path} is not a checkpoint of metadip's meta-training")
     return content["state_dict"], content["metadip"]

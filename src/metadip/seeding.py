@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
+
+
+class Stream(IntEnum):
+    """What a seed is used for; each purpose draws from a stream of its own.
+
+    The first four belong to a measurement, the others to a fit.
+    """
+
+    OPERATOR = 1
+    NOISE_LEVEL = 2
+    NOISE = 3
+    TASK = 4
+    WEIGHTS = 5
+    LATENT = 6
+    STEPS = (
+        7  # what is drawn at the steps of a fit: jitter, noise on weights, probes of a divergence
+    )
+    PIXELS = 21  # a random choice of pixels to judge by
+    JUDGE_WEIGHTS = 22  # the autoencoder of self-validation
+    JUDGE_ORDER = 23  # the order in which it sees reconstructions
 
 
 class SampleKey(NamedTuple):

@@ -1,15 +1,19 @@
-"""What every part of metadip may import: problems, the state of a fit, results, Protocols."""
+"""What every part of metadip may import: problems, representations, fits, results, Protocols."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
     from deepinv.physics import Physics
     from torch import Tensor
+
+Named: TypeAlias = "Mapping[str, Tensor]"
+Reading: TypeAlias = "Callable[[Tensor, Tensor | None], Tensor]"
+NOTHING: Named = {}
 
 
 class UserError(Exception):
@@ -45,9 +49,11 @@ class InverseProblem:
         image_shape: (C, H, W) of the unknown image.
         x: ground truth; read by oracle hooks and metrics only.
         name: what the image is called in results, usually its file stem.
-        seed: starts the random stream of this image's fit.
-        scale: what the objective multiplies A(x) and y by, so that step sizes learned where
-            E||A x||^2 = ||x||^2 fit this operator; nobody else sees it.
+        seed: starts the random streams of this image's fit, see ``metadip.seeding.Stream``.
+        scale: what data terms multiply A(x) and y by, so that step sizes learned where
+            E||A x||^2 = ||x||^2 fit this operator. Set where the problem is made, by its task.
+        reading: maps a reconstruction and the truth (or None) to what is shown and scored; None
+            shows the reconstruction itself.
     """
 
     y: Tensor
@@ -57,6 +63,11 @@ class InverseProblem:
     name: str = ""
     seed: int = 0
     scale: float = 1.0
+    reading: Reading | None = None
+
+    def read(self, x_hat: Tensor) -> Tensor:
+        """Return what is shown and scored of a reconstruction."""
+        return x_hat if self.reading is None else self.reading(x_hat, self.x)
 
     def to(self, device: torch.device | str) -> InverseProblem:
         """Return the same problem with its tensors and operator on ``device``."""
@@ -72,12 +83,74 @@ class Task(Protocol):
         ...
 
 
-class Objective(Protocol):
-    """What a fit minimises, one value per image."""
+class Estimate(NamedTuple):
+    """What a representation generates for B images.
 
-    def __call__(self, x_hat: Tensor, y_hat: Tensor, y: Tensor) -> Tensor:
-        """Return the loss (B,) of ``x_hat`` (B, C, H, W) that measures as ``y_hat`` (B, ...)."""
-        ...
+    Shape:
+        ``x``: (B, C, H, W).
+    Args:
+        x: the images, first argument of ``physics.A``.
+        operator: further arguments of ``physics.A`` by keyword, such as ``{"filter": kernel}`` in
+            blind deblurring.
+        other: what objectives alone read, such as ``{"outliers": ...}``.
+    """
+
+    x: Tensor
+    operator: Named = NOTHING
+    other: Named = NOTHING
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Estimate:
+        """Return the estimate with a function applied to every tensor."""
+        operator, other = (
+            {name: change(tensor) for name, tensor in named.items()}
+            for named in (self.operator, self.other)
+        )
+        return Estimate(change(self.x), operator, other)
+
+    def detached(self) -> Estimate:
+        """Return the estimate without its graph."""
+        return self.each(lambda tensor: tensor.detach())
+
+
+class Start(NamedTuple):
+    """Where the fit of one image begins.
+
+    Args:
+        weights: of the representation, by parameter name.
+        inputs: keyword arguments of its ``forward``, a row per image (1, ...).
+    """
+
+    weights: Named
+    inputs: Named
+
+
+class Look(NamedTuple):
+    """All that one step sees of B images that share an operator, or of one image.
+
+    Shape:
+        ``y_hat``, ``y``: (B, ...), at the scale of the problem.
+    Args:
+        estimate: what was generated.
+        y_hat: what it measures as.
+        y: what was measured.
+        weights: of the representation, by name; a leading B where images are stacked.
+        inputs: of the representation, with jitter.
+        problems: of the B images.
+        again: the estimate of the same weights at other inputs.
+        draw: noise N(0, 1) of a tensor's shape (B, ...), each row from its image's own stream.
+    """
+
+    estimate: Estimate
+    y_hat: Tensor
+    y: Tensor
+    weights: Named
+    inputs: Named
+    problems: Sequence[InverseProblem]
+    again: Callable[..., Estimate]
+    draw: Callable[[Tensor], Tensor]
+
+
+Objective: TypeAlias = Callable[[Look], "Tensor"]  # (B,), one value per image
 
 
 @dataclass
@@ -88,20 +161,21 @@ class FitState:
     of them belonging to image ``active[i]``.
 
     Shape:
-        ``active``: (A,) int64. ``z``, ``z_input``: (A, Cz, H, W). ``x_hat``: (A, C, H, W).
-        ``loss``: (A,). ``output``: (N, C, H, W). Each curve: (N, n_steps + 1), NaN where nothing
-        was recorded.
+        ``active``: (A,) int64. ``inputs``, ``jitter``: (A, ...) each. ``weights``: (A, ...) each.
+        ``x_hat``: (A, C, H, W). ``loss``, ``misfit``: (A,). ``output``: (N, C, H, W). Each curve:
+        (N, n_steps + 1), NaN where nothing was recorded.
     Args:
         problems: the N problems.
         n_steps: planned number of weight updates.
         step: updates made before ``x_hat`` was computed, 0 to ``n_steps`` inclusive.
-        z: latents, constant during the fit.
-        z_input: what enters the network at this step; set ``z_input`` in ``on_step_start`` to
-            perturb it.
-        x_hat: reconstructions of this step, detached.
-        loss: data term plus regularisers of this step, detached.
-        network: f_theta of the active images with the weights of this step, for a hook that wants
-            another look, say at ``z`` where ``z_input`` was perturbed.
+        inputs: of the representation at this step, by name.
+        jitter: set in ``on_step_start``: what is added to the inputs of that name at this step.
+        weights: live views of the weights, by name; ``on_update_end`` may change them in place.
+        estimate: what was generated at this step, detached; ``x_hat`` are its images.
+        loss: objective of this step, detached.
+        misfit: its data term alone, never negative, detached.
+        again: the estimate of the active images at the inputs given by keyword, the others being
+            those of this step without jitter.
         output: what the fit will return; the loop writes ``x_hat`` there each step, hooks may
             overwrite it.
         generators: one random stream per image (N of them), on the fit's device.
@@ -113,13 +187,15 @@ class FitState:
     problems: Sequence[InverseProblem]
     n_steps: int
     active: Tensor
-    z: Tensor
+    inputs: Named
     generators: Sequence[torch.Generator]
     output: Tensor
-    z_input: Tensor = field(init=False)
-    x_hat: Tensor = field(init=False)
+    again: Callable[..., Estimate]
+    jitter: dict[str, Tensor] = field(default_factory=dict)
+    weights: Named = field(default_factory=dict)
+    estimate: Estimate = field(init=False)
     loss: Tensor = field(init=False)
-    network: Callable[[Tensor], Tensor] = field(init=False)
+    misfit: Tensor = field(init=False)
     step: int = 0
     curves: dict[str, Tensor] = field(default_factory=dict)
     stop_steps: dict[int, int] = field(default_factory=dict)
@@ -127,9 +203,27 @@ class FitState:
     rollbacks: dict[int, int] = field(default_factory=dict)
     taken_back: dict[int, int] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Start with an unperturbed latent."""
-        self.z_input = self.z
+    @property
+    def x_hat(self) -> Tensor:
+        """The reconstructions of this step."""
+        return self.estimate.x
+
+    @x_hat.setter
+    def x_hat(self, x: Tensor) -> None:
+        self.estimate = getattr(self, "estimate", Estimate(x))._replace(x=x)
+
+    def draw(self, like: Tensor) -> Tensor:
+        """Return noise N(0, 1) of a tensor's shape (A, ...), each row from its image's stream."""
+        import torch
+
+        rows = [
+            torch.randn(
+                like.shape[1:], generator=self.generators[image], dtype=like.dtype,
+                device=self.generators[image].device,
+            )
+            for image in self.active.tolist()
+        ]  # fmt: skip
+        return torch.stack(rows).to(like.device)
 
     def record(self, name: str, values: Tensor) -> None:
         """Store one value per active image (A,) in curve ``name`` at the present step."""
@@ -158,6 +252,9 @@ class FitResult(NamedTuple):
         seconds: wall time; images fitted together share the time of their batch equally.
         curves: ``loss`` and whatever hooks recorded (``psnr_db``, ``variance`` ...).
         rollbacks: how often the image was taken back after a divergence.
+        end: the weights and inputs after the last step, from which another fit may start; None
+            for methods that fit none.
+        estimate: what they generated last, not chosen or averaged by any hook.
     """
 
     x_hat: Tensor
@@ -167,3 +264,5 @@ class FitResult(NamedTuple):
     seconds: float
     curves: dict[str, Tensor]
     rollbacks: int = 0
+    end: Start | None = None
+    estimate: Estimate | None = None

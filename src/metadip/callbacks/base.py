@@ -1,4 +1,4 @@
-"""What a hook of a fit is: a Lightning callback with four more methods."""
+"""What a hook of a fit is: a Lightning callback with five more methods."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ class FitCallback(Callback):
         """Run once before the first step; forget the previous fit here."""
 
     def on_step_start(self, state: FitState) -> None:
-        """Run before the network; set ``state.z_input`` here to perturb its input."""
+        """Run before the estimate; set ``state.jitter`` here to perturb inputs by name."""
 
     def on_step_end(self, state: FitState) -> None:
         """Run once ``x_hat``, ``loss`` and ``output`` of this step are known, before the update."""
+
+    def on_update_end(self, state: FitState) -> None:
+        """Run after an update; ``state.weights`` may be changed in place here."""
 
     def on_reconstruction_end(self, state: FitState) -> None:
         """Run once after the last step; ``state.output`` is returned afterwards."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
-from metadip.fitting.step import data_loss
+from metadip.fitting.step import measured
 from metadip.physics.noise_level import expected_noise_energy
 from metadip.types import FitState, InverseProblem, UserError
 
@@ -49,7 +49,7 @@ class DiscrepancyPrinciple(FitCallback):
     def on_step_end(self, state: FitState) -> None:
         """Stop the images that have come down to their noise."""
         problems = [state.problems[i] for i in state.active.tolist()]
-        energies = data_loss(problems, state.x_hat, _residual_energy)
+        energies = _residual_energy(*measured(problems, state.estimate))
         discrepancy = (energies / self._energies[active_rows(state)]).sqrt()
         state.record("discrepancy", discrepancy)
         done = discrepancy <= self.tau
@@ -63,7 +63,7 @@ class DiscrepancyPrinciple(FitCallback):
             state.stop(torch.arange(len(done), device=done.device) == row, reason)
 
 
-def _residual_energy(x_hat: Tensor, y_hat: Tensor, y: Tensor) -> Tensor:
+def _residual_energy(y_hat: Tensor, y: Tensor) -> Tensor:
     """Return ||y_hat - y||^2 of each image, in float64."""
     norms: Tensor = torch.linalg.vector_norm((y_hat - y).flatten(1), dim=1).double()
     return norms.square()

@@ -7,10 +7,8 @@ from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.callbacks.selection import BestSoFar
-from metadip.seeding import generator_of
+from metadip.seeding import Stream, generator_of
 from metadip.types import FitState
-
-_PIXELS = 21  # stream of an image's seed
 
 
 class ESWMV(FitCallback):
@@ -194,7 +192,7 @@ def hide_restarted(
 
 def _draw_pixels(seed: int, n_pixels: int, count: int) -> Tensor:
     """Return ``count`` different places of an image, the same on every device."""
-    return torch.randperm(n_pixels, generator=generator_of(seed, _PIXELS))[:count]
+    return torch.randperm(n_pixels, generator=generator_of(seed, Stream.PIXELS))[:count]
 
 
 def _sum_of_squares(values: Tensor) -> Tensor:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.callbacks.early_stopping import check_steps
 from metadip.callbacks.selection import BestSoFar
-from metadip.seeding import generator_of, seed_of
+from metadip.seeding import Stream, generator_of, seed_of
 from metadip.types import FitState
 
-_WEIGHTS, _ORDER = 22, 23  # streams of an image's seed
 WIDTHS = (32, 64)  # of the outer levels; the others have 128 channels, the code has one
 CODE_PX = 4  # side of the code of a square image
 
@@ -85,7 +84,7 @@ class SelfValidation(FitCallback):
         with mean squared error and an Adam that starts anew. While structure is fitted, the newest
         frame lies near the earlier ones; noise cannot be compressed. The fit stops when
         ``patience`` steps brought no lower e, and returns, as it also does when the steps run out,
-        the image of the unperturbed latent, f_theta(z), at the minimum. AE sees reconstructions
+        the image of the unperturbed inputs, f_theta(z), at the minimum. AE sees reconstructions
         clipped to [0, 1]; its weights are carried over. Each image has an autoencoder of its own,
         drawn and shuffled from its own seed. No ground truth is used.
 
@@ -152,7 +151,7 @@ class SelfValidation(FitCallback):
         errors = torch.stack([self._validators[i].error(newest) for i in images])
         state.record("self_validation", errors)
         if state.step >= self.min_start:
-            self._best.update(state, errors, lambda: state.network(state.z))
+            self._best.update(state, errors, lambda: state.again().x)
             self._best.stop_stale(
                 state, patience=self.patience, rule="SV-ES", score="autoencoder's error"
             )
@@ -172,12 +171,12 @@ class _Validator:
     def __init__(self, frames: Tensor, seed: int) -> None:
         channels, height, width = frames.shape[1:]
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(seed, _WEIGHTS))
+            torch.default_generator.manual_seed(seed_of(seed, Stream.JUDGE_WEIGHTS))
             network = FrameAutoencoder((channels, height, width))
         on_cpu = frames.device.type == "cpu"
         self.layout = torch.channels_last if on_cpu else torch.contiguous_format  # 1.7 times faster
         self.frames, self.network = frames, network.to(frames).to(memory_format=self.layout)
-        self.generator = generator_of(seed, _ORDER)
+        self.generator = generator_of(seed, Stream.JUDGE_ORDER)
 
     def error(self, slot: int) -> Tensor:
         """Return the error of one frame, with the BatchNorm statistics of training so far."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metadip.fitting.optimizers import State, Tensors
-from metadip.types import FitState
+from metadip.fitting.rules import State, Tensors
+from metadip.types import FitState, Named
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,20 @@ class Backtracking:
     """Say when the fit of an image has diverged, and how often it is taken back.
 
     Model:
-        Every ``check_every`` steps and after the last one, an image is accepted if its loss L has
-        risen by at most ``drop_db`` since it was last accepted, 10 log10(L / L_accepted); weights,
-        optimiser state and output are kept then. Where it has risen by more, or the loss is not
-        finite at any step, the image goes back to them. The step count and the image's random
-        stream go on, so that a jittered fit takes another way. ``max_rollbacks`` rollbacks without
-        an accepted check between them, then the image stops with its last accepted output.
+        Every ``check_every`` steps and after the last one, an image is accepted if its data term L
+        has risen by at most ``drop_db`` since it was last accepted, 10 log10(L / L_accepted);
+        weights, inputs, optimiser state and output are kept then. Where it has risen by more, or
+        the loss is not finite at any step, the image goes back to them. The data term is never
+        negative, the objective may be. The step count and the image's random stream go on, so that
+        a jittered fit takes another way. ``max_rollbacks`` rollbacks without an accepted check
+        between them, then the image stops with its last accepted output.
     Args:
-        drop_db: largest rise of the loss, above 0; 5 in the authors' code of the deep image prior.
+        drop_db: largest rise of the data term, above 0; 5 in the authors' code of the
+            deep image prior.
         check_every: in steps, at least 1.
         max_rollbacks: at least 1.
     Raises:
-        ValueError: an argument outside the range given here.
+        ValueError: If an argument is outside the range given here.
     Cost: a second copy of weights and optimiser state.
     References: Ulyanov et al. (2018), Deep Image Prior, arXiv:1711.10925 (in the authors' code).
     """
@@ -51,13 +53,14 @@ class Snapshot(NamedTuple):
 
     params: Tensors
     opt_state: State
-    loss: Tensor
+    inputs: Named
+    misfit: Tensor
     x_hat: Tensor
     output: Tensor
 
 
 class Safeguard:
-    """Watch the losses of a running fit, and keep what its images may go back to.
+    """Watch the data terms of a running fit, and keep what its images may go back to.
 
     Args:
         rule: when to go back; None stops a diverging image at once.
@@ -77,9 +80,9 @@ class Safeguard:
             Whether there are others; ``put_back`` then gives them their weights.
         """
         state.taken_back = {}
-        bad = ~torch.isfinite(state.loss)
+        bad = ~(torch.isfinite(state.loss) & torch.isfinite(state.misfit))
         if self.rule is not None and self._accepted is not None and self._is_check(state):
-            bad |= state.loss > self._accepted.loss * 10 ** (self.rule.drop_db / 10)
+            bad |= state.misfit > self._accepted.misfit * 10 ** (self.rule.drop_db / 10)
         self._returning = bad if bool(bad.any()) else None
         if self._returning is None:
             state.output[state.active] = state.x_hat
@@ -97,15 +100,15 @@ class Safeguard:
         """Keep what the images have now, if this step is a check."""
         if self.rule is None or state.step == state.n_steps or not self._is_check(state):
             return
-        loss, back = state.loss, set(state.taken_back)
+        misfit, back = state.misfit, set(state.taken_back)
         if self._returning is not None and self._accepted is not None:
-            loss = _chosen(self._returning, self._accepted.loss, loss)
+            misfit = _chosen(self._returning, self._accepted.misfit, misfit)
         self._failures = {i: n for i, n in self._failures.items() if i in back}
         accepted = [i for i in state.active.tolist() if i not in back]
         self._accepted_steps |= dict.fromkeys(accepted, state.step)
         copies = tuple(p.detach().clone() for p in params)
         output = state.output[state.active].clone()
-        self._accepted = Snapshot(copies, opt_state, loss, state.x_hat, output)
+        self._accepted = Snapshot(copies, opt_state, state.inputs, misfit, state.x_hat, output)
 
     def put_back(self, params: Tensors, opt_state: State) -> tuple[Tensors, State]:
         """Return weights and optimiser state, accepted ones where an image goes back."""
@@ -118,15 +121,23 @@ class Safeguard:
             _all_chosen(back, old, new) for old, new in zip(earlier, opt_state, strict=True)
         )
 
+    def put_back_inputs(self, inputs: Named) -> Named:
+        """Return inputs, accepted ones where an image goes back."""
+        back, accepted = self._returning, self._accepted
+        if back is None or accepted is None:
+            return inputs
+        return {name: _chosen(back, accepted.inputs[name], new) for name, new in inputs.items()}
+
     def keep(self, images: Tensor) -> None:
         """Forget the images that leave the batch."""
         if self._returning is not None:
             self._returning = self._returning[images]
         if self._accepted is not None:
-            params, opt_state, *rest = self._accepted
+            params, opt_state, inputs, *rest = self._accepted
             self._accepted = Snapshot(
                 tuple(p[images] for p in params),
                 tuple(tuple(s[images] for s in tensors) for tensors in opt_state),
+                {name: tensor[images] for name, tensor in inputs.items()},
                 *(tensor[images] for tensor in rest),
             )
 
@@ -137,7 +148,7 @@ class Safeguard:
 
     def _take_back(self, state: FitState, row: int) -> None:
         """Count a rollback of one active image, or stop it where there is no way back."""
-        image, loss = int(state.active[row]), state.loss[row]
+        image = int(state.active[row])
         failures = self._failures.get(image, 0)
         if (
             self.rule is not None
@@ -149,12 +160,12 @@ class Safeguard:
             state.taken_back[image] = self._accepted_steps[image]
             return
         what = "the loss is not finite"
-        if self.rule is not None and bool(torch.isfinite(loss)):
-            what = f"the loss has risen by more than {self.rule.drop_db:g} dB"
+        if self.rule is not None and bool(torch.isfinite(state.loss[row] + state.misfit[row])):
+            what = f"the data term has risen by more than {self.rule.drop_db:g} dB"
         reason = f"diverged: {what} at step {state.step}"
         if failures:
             reason += f", after {failures} rollbacks in a row"
-        state.stop(torch.arange(len(state.active), device=loss.device) == row, reason)
+        state.stop(torch.arange(len(state.active), device=state.loss.device) == row, reason)
 
 
 def _chosen(rows: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from metadip.fitting.execution import Execution
-from metadip.fitting.optimizers import Optimizer
-from metadip.fitting.step import data_loss
-from metadip.fitting.weights import weights_of
-from metadip.priors import Prior
-from metadip.types import FitResult, InverseProblem, Objective, UserError
+from metadip.fitting.plan import FitPlan, Job
+from metadip.fitting.step import measured
+from metadip.fitting.unknowns import unknowns_of
+from metadip.types import FitResult, UserError
 
 logger = logging.getLogger(__name__)
 SHARE_OF_FREE = 0.8  # of a CUDA device; the rest is for workspaces, hooks, and other processes
@@ -23,20 +20,10 @@ WORKING_COPIES = 5  # of the weights during an update: gradient, new weights, te
 GB = 1e9
 
 
-class Recipe(NamedTuple):
-    """What all images of a call of ``fit`` share, but for the prior's number of channels."""
-
-    prior: Prior
-    objective: Objective
-    optimizer: Optimizer
-    steps: int
-    execution: Execution
+Run = Callable[[Sequence[Job]], list[FitResult]]
 
 
-Run = Callable[[Sequence[InverseProblem]], list[FitResult]]
-
-
-def bytes_per_image(problem: InverseProblem, recipe: Recipe) -> int:
+def bytes_per_image(job: Job, plan: FitPlan) -> int:
     """Estimate what one more image adds to a batch of fits.
 
     Model:
@@ -44,12 +31,15 @@ def bytes_per_image(problem: InverseProblem, recipe: Recipe) -> int:
         what an update need: the tensors that one forward pass of one image keeps for its gradient,
         measured, and the gradient; or the gradient, new weights and state. Hooks come on top.
     """
-    prior, optimizer, execution = recipe.prior, recipe.optimizer, recipe.execution
-    weights, z = prior.start(problem)
-    bound = weights_of(prior.network, [weights], autocast=execution.autocast)
+    execution, start, problem = plan.execution, job.start(plan), job.problem
+    names, rule = plan.optimizer.bind(start)
+    bound = unknowns_of(
+        plan.representation, [start], names, size=problem.image_shape[1:],
+        autocast=execution.autocast,
+    )  # fmt: skip
     params = tuple(p.detach() for p in bound.params)
-    last = max(recipe.steps - 1, 0)
-    _, state = optimizer.update(params, params, optimizer.init(params), last)
+    last = max(plan.steps - 1, 0)
+    _, state = rule.update(params, params, rule.init(params), last)
     weight_bytes = _sum_of_bytes(params)
     state_bytes = sum(map(_sum_of_bytes, state))
     saved: dict[int, int] = {}
@@ -62,7 +52,7 @@ def bytes_per_image(problem: InverseProblem, recipe: Recipe) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        data_loss([problem], bound(bound.arrange(z)), recipe.objective)
+        measured([problem], bound.generate(bound.inputs))
     kept = (weight_bytes + state_bytes) * (1 if execution.backtracking is None else 2)
     step_bytes = sum(saved.values()) + weight_bytes
     return kept + max(step_bytes, WORKING_COPIES * weight_bytes + state_bytes)
@@ -88,23 +78,23 @@ def chunk_size(n_images: int, per_image: int, budget: float) -> int:
     return -(-n_images // n_chunks)
 
 
-def fit_in_chunks(problems: Sequence[InverseProblem], recipe: Recipe, run: Run) -> list[FitResult]:
+def fit_in_chunks(jobs: Sequence[Job], plan: FitPlan, run: Run) -> list[FitResult]:
     """Fit as many problems together as memory allows, all of one image shape, and log the plan.
 
     Raises:
         UserError: see ``run_in_chunks``.
     """
-    size, device = len(problems), problems[0].y.device
-    budget = recipe.execution.memory_bytes or available_bytes(device)
+    size, device = len(jobs), jobs[0].problem.y.device
+    budget = plan.execution.memory_bytes or available_bytes(device)
     if size > 1 and budget is not None:
         try:
-            per_image = bytes_per_image(problems[0], recipe)
+            per_image = bytes_per_image(jobs[0], plan)
         except torch.OutOfMemoryError:  # not even one fits, or just about
-            return run_in_chunks(problems, run, size=1)
-        size = chunk_size(len(problems), per_image, budget)
+            return run_in_chunks(jobs, run, size=1)
+        size = chunk_size(len(jobs), per_image, budget)
         need, of = f"{size * per_image / GB:.2g}", f"{budget / GB:.2g}"
-        announce(len(problems), size, problems[0].image_shape, need, of)
-    return run_in_chunks(problems, run, size=size)
+        announce(len(jobs), size, jobs[0].problem.image_shape, need, of)
+    return run_in_chunks(jobs, run, size=size)
 
 
 @functools.cache
@@ -118,32 +108,33 @@ def announce(n_images: int, size: int, shape: tuple[int, ...], need_gb: str, of_
     )
 
 
-def run_in_chunks(problems: Sequence[InverseProblem], run: Run, *, size: int) -> list[FitResult]:
-    """Fit ``size`` problems at a time; where memory runs out, halve that and repeat the chunk.
+def run_in_chunks(jobs: Sequence[Job], run: Run, *, size: int) -> list[FitResult]:
+    """Fit ``size`` images at a time; where memory runs out, halve that and repeat the chunk.
 
     Raises:
         UserError: one image alone does not fit into the memory.
     """
     results: list[FitResult] = []
-    while len(results) < len(problems):
-        chunk = problems[len(results) : len(results) + size]
+    while len(results) < len(jobs):
+        chunk = jobs[len(results) : len(results) + size]
         done = _run_if_it_fits(run, chunk)
         if done is not None:
             results += done
             continue
         torch.cuda.empty_cache()
         if len(chunk) == 1:
-            shape = "x".join(map(str, chunk[0].image_shape))
+            shape = "x".join(map(str, chunk[0].problem.image_shape))
+            device = chunk[0].problem.y.device
             raise UserError(
-                f"one image of {shape} does not fit into the memory of {chunk[0].y.device}: take a "
-                "smaller image or network, or fit.precision=bf16"
+                f"one image of {shape} does not fit into the memory of {device}: take a smaller "
+                "image or network, or fit.precision=bf16"
             )
         size = len(chunk) // 2
         logger.warning("out of memory with %d images: going on with %d at a time", len(chunk), size)
     return results
 
 
-def _run_if_it_fits(run: Run, chunk: Sequence[InverseProblem]) -> list[FitResult] | None:
+def _run_if_it_fits(run: Run, chunk: Sequence[Job]) -> list[FitResult] | None:
     """Return the results, None when memory ran out; only hooks still hold what they kept."""
     try:
         return run(chunk)

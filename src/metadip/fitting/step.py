@@ -1,4 +1,4 @@
-"""The one step that test-time fitting and meta-training share: image, loss, gradient."""
+"""The one step that test-time fitting and meta-training share: estimate, loss, gradient."""
 
 from __future__ import annotations
 
@@ -8,74 +8,88 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metadip.types import InverseProblem, Objective
+from metadip.fitting.objectives import evaluate
+from metadip.fitting.rules import Tensors
+from metadip.fitting.unknowns import Unknowns, row_of
+from metadip.types import NOTHING, Estimate, InverseProblem, Look, Named, Objective
+
+Draw = Callable[[Tensor], Tensor]
 
 
 class StepOutput(NamedTuple):
     """What one step computes before the update.
 
     Shape:
-        ``x_hat``: (B, C, H, W). ``loss``: (B,). ``grads``: one per weight tensor; None when not
-        asked for.
+        ``loss``, ``misfit``: (B,). ``grads``: one per tensor that moves; empty when not asked for.
     """
 
-    x_hat: Tensor
+    estimate: Estimate
     loss: Tensor
-    grads: tuple[Tensor, ...]
+    misfit: Tensor
+    grads: Tensors
 
 
-def data_loss(problems: Sequence[InverseProblem], x_hat: Tensor, objective: Objective) -> Tensor:
-    """Return the objective of each reconstruction (B,) against its own measurement.
+def measured(problems: Sequence[InverseProblem], estimate: Estimate) -> tuple[Tensor, Tensor]:
+    """Return what estimates measure as, and what was measured, both at the problems' scale.
 
     Problems that share one operator object are measured together.
+
+    Shape:
+        (B, ...) each; all measurements have one shape.
     """
     first = problems[0]
     if all(p.physics is first.physics and p.scale == first.scale for p in problems):
+        y_hat = first.physics.A(estimate.x, **estimate.operator)
         y = first.y if len(problems) == 1 else torch.cat([problem.y for problem in problems])
-        return _misfit(first, x_hat, y, objective)
-    pairs = zip(problems, x_hat.split(1), strict=True)
-    return torch.cat([_misfit(problem, image, problem.y, objective) for problem, image in pairs])
-
-
-def _misfit(problem: InverseProblem, x_hat: Tensor, y: Tensor, objective: Objective) -> Tensor:
-    """Return the objective of reconstructions of one operator, at the problem's scale."""
-    y_hat = problem.physics.A(x_hat)
-    if problem.scale != 1:
-        y_hat, y = problem.scale * y_hat, problem.scale * y
-    return objective(x_hat, y_hat, y)
+        return (y_hat, y) if first.scale == 1 else (first.scale * y_hat, first.scale * y)
+    pairs = [measured([p], row_of(estimate, i)) for i, p in enumerate(problems)]
+    of_estimate, of_problem = zip(*pairs, strict=True)
+    return torch.cat(of_estimate), torch.cat(of_problem)
 
 
 def fit_step(
-    network: Callable[[Tensor], Tensor],
-    params: Sequence[Tensor],
-    z: Tensor,
+    unknowns: Unknowns,
     problems: Sequence[InverseProblem],
     objective: Objective,
     *,
+    draw: Draw,
+    jitter: Named = NOTHING,
     create_graph: bool = False,
     retain_graph: bool = False,
     needs_grads: bool = True,
 ) -> StepOutput:
-    """Compute x_hat = f_theta(z), the loss of A(x_hat) against y, and its gradient.
+    """Generate, measure, and compute the objective and its gradient.
 
-    Shape:
-        ``z``: (B, Cz, H, W). Weights may be stacked along a leading B; the losses of different
-        images share no weight then, and the gradient of their sum holds each image's own.
+    Unknowns may be stacked along a leading B; the losses of different images share none of them
+    then, and the gradient of their sum holds each image's own.
+
     Args:
-        network: f_theta with its weights bound.
-        params: the bound weights, leaves or differentiable tensors.
-        z: what enters the network.
-        problems: B problems.
+        unknowns: of B images.
+        problems: B problems, whose measurements have one shape.
         objective: one loss per image.
+        draw: noise for objectives that need some, see ``Look``.
+        jitter: added to the inputs of that name; an input that moves keeps its gradient.
         create_graph: keep the graph of the gradient, for meta-training.
-        retain_graph: keep the graph of ``x_hat``; ``create_graph`` does so too.
+        retain_graph: keep the graph of the estimate; ``create_graph`` does so too.
         needs_grads: False for the last step, which only looks.
     """
-    x_hat = network(z)
-    loss = data_loss(problems, x_hat, objective)
+    inputs = dict(unknowns.inputs)
+    for name, noise in jitter.items():
+        inputs[name] = inputs[name] + noise
+    estimate = unknowns.generate(inputs)
+    y_hat, y = measured(problems, estimate)
+
+    def again(**changed: Tensor) -> Estimate:
+        return unknowns.generate({**inputs, **changed})
+
+    look = Look(estimate, y_hat, y, unknowns.weights, inputs, problems, again, draw)
+    loss, misfit = evaluate(objective, look)
     if not needs_grads:
-        return StepOutput(x_hat, loss, ())
+        return StepOutput(estimate, loss, misfit, ())
     grads = torch.autograd.grad(
-        loss.sum(), params, create_graph=create_graph, retain_graph=retain_graph or create_graph
+        loss.sum(),
+        unknowns.params,
+        create_graph=create_graph,
+        retain_graph=retain_graph or create_graph,
     )
-    return StepOutput(x_hat, loss, grads)
+    return StepOutput(estimate, loss, misfit, grads)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import nn
-
 from metadip.fitting import MomentumSGD
 from metadip.meta.functional_maml import FunctionalMAML
 from metadip.meta.functional_options import FunctionalOptions
@@ -14,6 +12,7 @@ from metadip.meta.learners import Curriculum, InnerLoopSchedule, Learner, OuterL
 from metadip.meta.meta_module import MetaModule, OuterSettings
 from metadip.meta.pictures import ValidationPicture
 from metadip.meta.weight_average import WeightAverage
+from metadip.priors import Representation
 
 ENGINES = ("learn2learn", "functional")
 
@@ -32,8 +31,8 @@ def build_learner(
     """Return a meta-learning engine by name: "learn2learn" or "functional".
 
     Raises:
-        ValueError: unknown engine, or options of the functional engine with another, but for
-            ``keep_graphs``; see also ``InnerLoopSchedule``.
+        ValueError: If the engine is unknown, or another engine gets options of the functional one
+            but for ``keep_graphs``; see also ``InnerLoopSchedule``.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -55,7 +54,7 @@ def build_learner(
 
 
 def inner_optimizer(
-    network: nn.Module,
+    prior: Representation,
     *,
     lr: float,
     momentum: float,
@@ -65,12 +64,12 @@ def inner_optimizer(
     beyond: str,
     adam_lr: float = 1e-4,
 ) -> MomentumSGD:
-    """Return momentum SGD for ``network``: step sizes per step, or per step and weight tensor.
+    """Return momentum SGD for a prior: step sizes per step, or per step and weight tensor.
 
     Raises:
         ValueError: see ``MomentumSGD``.
     """
-    n_tensors = len(list(network.parameters())) if per_tensor else 1
+    n_tensors = len(prior.weights) if per_tensor else 1
     return MomentumSGD(
         lr=lr,
         momentum=momentum,

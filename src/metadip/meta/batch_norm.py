@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+Module = TypeVar("Module", bound=nn.Module)
 Triple = tuple[Tensor, Tensor, Tensor]
 
 
-def with_closed_form_norms(network: nn.Module) -> nn.Module:
+def with_closed_form_norms(network: Module) -> Module:
     """Return a copy whose BatchNorms on the image at hand have second derivatives in closed form.
 
     Those that keep running statistics or learn no scale stay as they are. The copy does not run

@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metadip.fitting import MomentumSGD, fit_step
-from metadip.fitting.optimizers import State
-from metadip.meta.learners import InnerLoopPlan, InnerLoopSchedule, OuterLoss, square_errors
-from metadip.priors import Prior
-from metadip.types import InverseProblem, Objective
+from metadip.fitting.rules import State, Tensors
+from metadip.fitting.unknowns import Rows
+from metadip.meta.learners import (
+    InnerLoopPlan,
+    InnerLoopSchedule,
+    OuterLoss,
+    draw_of,
+    square_errors,
+)
+from metadip.priors import INPUTS, Representation
+from metadip.types import Estimate, InverseProblem, Named, Objective, Start
 
 with (
     contextlib.redirect_stdout(io.StringIO()),
@@ -25,44 +32,85 @@ with (
 
 
 class MomentumMAML(MAML):
-    """Adapt a clone of a network by momentum steps whose sizes and momentum receive gradients too.
+    """Adapt a clone of a representation by momentum steps whose sizes and momentum learn too.
 
     Model:
         See ``MomentumSGD``; the update is applied through ``learn2learn.utils.update_module``, so
-        the clone stays connected to the base network.
+        the clone stays connected to the base module. What the rule does not move stays connected
+        as it is, and so is learned all the same.
     Args:
-        model: the network; it must hold no buffers that a forward pass changes, clones would share
-            them.
+        model: the representation; it must hold no buffers that a forward pass changes, clones would
+            share them.
         optimizer: the inner rule.
-        first_order: treat each gradient as a constant (FOMAML).
+        names: what it moves: weights, or inputs with ``inputs.`` before their name.
+        size: (H, W) of the images.
+        inputs: of the representation, by name.
     References:
         Finn et al. (2017), Model-Agnostic Meta-Learning, arXiv:1703.03400.
     """
 
-    module: nn.Module
+    module: Representation
 
-    def __init__(self, model: nn.Module, *, optimizer: MomentumSGD, first_order: bool) -> None:
-        super().__init__(model, lr=0.0, first_order=first_order)
-        self.inner = [
-            optimizer
-        ]  # in a list: the rule's parameters belong to the meta-module, not to every clone
+    def __init__(
+        self,
+        model: Representation,
+        *,
+        optimizer: MomentumSGD,
+        names: Sequence[str],
+        size: tuple[int, int],
+        inputs: Named,
+    ) -> None:
+        super().__init__(model, lr=0.0)
+        self.inner = [optimizer]  # in a list: its parameters belong to the meta-module
+        self.names, self.size, self.inputs = tuple(names), size, dict(inputs)
         self.steps_done = 0
-        self.state: State = optimizer.init(tuple(model.parameters()))
+        self.state: State = optimizer.init(self.params)
 
     def clone(self, **kwargs: Any) -> MomentumMAML:
         """Return a clone that starts with zero velocity."""
-        first_order = bool(kwargs.get("first_order", self.first_order))
         return MomentumMAML(
-            clone_module(self.module), optimizer=self.inner[0], first_order=first_order
+            clone_module(self.module), optimizer=self.inner[0], names=self.names, size=self.size,
+            inputs=self.inputs,
+        )  # fmt: skip
+
+    @property
+    def params(self) -> Tensors:
+        """What the rule moves."""
+        weights = self.module.weights
+        return tuple(
+            self.inputs[name.removeprefix(INPUTS)] if name.startswith(INPUTS) else weights[name]
+            for name in self.names
         )
 
-    def adapt(self, grads: tuple[Tensor, ...]) -> None:
-        """Take the next momentum step along ``grads``, one per weight tensor."""
-        params = tuple(self.module.parameters())
+    @property
+    def weights(self) -> Named:
+        """See ``metadip.fitting.unknowns.Unknowns``."""
+        return Rows(self.module.weights)
+
+    def generate(self, inputs: Named) -> Estimate:
+        """Generate from the weights at hand."""
+        estimate: Estimate = self.module(self.size, **inputs)
+        return estimate
+
+    def adapt(self, grads: Tensors) -> None:
+        """Take the next momentum step along ``grads``, one per tensor that moves."""
+        params = self.params
         updated, self.state = self.inner[0].update(params, grads, self.state, self.steps_done)
-        differences = [new - old for new, old in zip(updated, params, strict=True)]
+        new = dict(zip(self.names, updated, strict=True))
+        before = dict(zip(self.names, params, strict=True))
+        differences = [
+            new[name] - before[name] if name in new else None
+            for name, _ in self.module.named_parameters()
+        ]
         self.module = update_module(self.module, updates=differences)
+        for name in self.inputs:
+            self.inputs[name] = new.get(INPUTS + name, self.inputs[name])
         self.steps_done += 1
+
+    def refresh(self, inputs: Named) -> None:
+        """Replace the inputs that the rule does not move."""
+        moved = {name: self.inputs[name] for name in self.inputs if INPUTS + name in self.names}
+        self.inputs = {**inputs, **moved}
 
 
 class Learn2LearnMAML:
@@ -81,7 +129,7 @@ class Learn2LearnMAML:
 
     def outer_loss(
         self,
-        prior: Prior,
+        prior: Representation,
         optimizer: MomentumSGD,
         objective: Objective,
         problems: Sequence[InverseProblem],
@@ -99,25 +147,31 @@ class Learn2LearnMAML:
 
 def _step_errors(
     plan: InnerLoopPlan,
-    prior: Prior,
+    prior: Representation,
     optimizer: MomentumSGD,
     objective: Objective,
     problem: InverseProblem,
 ) -> Tensor:
     """Return the outer losses (K + 1,) of one task."""
-    z = prior.latent.of(problem)
-    clone = MomentumMAML(prior.network, optimizer=optimizer, first_order=False).clone()
+    start: Start = prior.start(problem)
+    names, _ = optimizer.bind(start)
+    size = problem.image_shape[1:]
+    clone = MomentumMAML(
+        prior, optimizer=optimizer, names=names, size=size, inputs=start.inputs
+    ).clone()
     errors = []
     for k in range(plan.steps):
+        inputs = clone.inputs
         step = fit_step(
             clone,
-            list(clone.parameters()),
-            z,
             [problem],
             objective,
+            draw=draw_of([problem], k),
             create_graph=k >= plan.first_order_steps,
             retain_graph=True,  # the outer loss looks at every x_hat
         )
-        errors.append(square_errors(step.x_hat, [problem]))
+        errors.append(square_errors(step.estimate.x, [problem]))
         clone.adapt(step.grads)
-    return torch.cat([*errors, square_errors(clone(z), [problem])])
+        clone.refresh(prior.refresh(inputs, step.estimate.detached(), problem, k))
+    x_hat = clone.generate(clone.inputs).x
+    return torch.cat([*errors, square_errors(x_hat, [problem])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from metadip.fitting import MomentumSGD
-from metadip.priors import Prior
+from metadip.priors import Representation
+from metadip.seeding import Stream, generator_of
 from metadip.types import InverseProblem, Objective
 
 
@@ -31,7 +32,7 @@ class Learner(Protocol):
 
     def outer_loss(
         self,
-        prior: Prior,
+        prior: Representation,
         optimizer: MomentumSGD,
         objective: Objective,
         problems: Sequence[InverseProblem],
@@ -189,3 +190,19 @@ def square_errors(x_hat: Tensor, problems: Sequence[InverseProblem]) -> Tensor:
             raise ValueError(f"meta-training needs clean images, problem {problem.name!r} has none")
         clean.append(problem.x)
     return (x_hat - torch.cat(clean)).square().flatten(1).mean(dim=1)
+
+
+def draw_of(problems: Sequence[InverseProblem], step: int) -> Callable[[Tensor], Tensor]:
+    """Return what draws the noise of an inner step, each row from its problem's own stream.
+
+    A step that is computed twice draws the same twice.
+    """
+    generators: list[torch.Generator] = []
+
+    def draw(like: Tensor) -> Tensor:
+        if not generators:
+            generators.extend(generator_of(p.seed, Stream.STEPS, step) for p in problems)
+        rows = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in generators]
+        return torch.stack(rows).to(like.device)
+
+    return draw

@@ -16,10 +16,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torchmetrics import MeanMetric
 
 from metadip.callbacks import FitCallback
-from metadip.fitting import DataObjective, MomentumSGD, fit
+from metadip.fitting import MomentumSGD, Sum, fit
 from metadip.meta.learners import Learner
 from metadip.metrics import psnr_db
-from metadip.priors import Prior
+from metadip.priors import Representation
 from metadip.types import FitResult, FitState, InverseProblem
 
 GROUPS = ("weights", "step_sizes", "latent")  # of the outer optimiser, in order
@@ -32,7 +32,8 @@ class OuterSettings:
     Args:
         weight_lr: outer step size of theta_0.
         step_size_lr: outer step size of log alpha_k and of the momentum's logit.
-        latent_lr: outer step size of the noise in z; 0 keeps the noise as drawn.
+        latent_lr: outer step size of what makes the inputs, such as the noise in z; 0 keeps it as
+            it was drawn.
         final_fraction: the cosine ends at this fraction of all of them, in [0, 1].
         warmup_steps: outer steps of linear increase before the cosine.
         step_size_delay_steps: outer steps before the increase of ``step_size_lr`` begins.
@@ -80,7 +81,7 @@ class MetaModule(pl.LightningModule):
     Shape:
         A batch is a list of ``InverseProblem``, one task each.
     Args:
-        prior: network and latent; a learned prior.
+        prior: a learned representation.
         optimizer: the inner rule, whose step sizes and momentum are learned too.
         objective: the inner loss.
         learner: the engine.
@@ -97,10 +98,10 @@ class MetaModule(pl.LightningModule):
 
     def __init__(
         self,
-        prior: Prior,
+        prior: Representation,
         *,
         optimizer: MomentumSGD,
-        objective: DataObjective,
+        objective: Sum,
         learner: Learner,
         outer: OuterSettings,
         val_steps: Sequence[int] = (0, 5, 10, 20, 50),
@@ -110,18 +111,22 @@ class MetaModule(pl.LightningModule):
             raise ValueError(f"val_steps must increase from 0 or more, got {list(val_steps)}")
         self.prior, self.inner_optimizer, self.objective = prior, optimizer, objective
         self.learner, self.outer, self.val_steps = learner, outer, tuple(val_steps)
-        for parameter in prior.latent.parameters():
+        for parameter in self._others():
             parameter.requires_grad_(outer.latent_lr > 0)
         self.val_psnr = torch.nn.ModuleList(MeanMetric() for _ in self.val_steps)
         self.val_picture: tuple[InverseProblem, FitResult] | None = None
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.int64))
 
+    def _others(self) -> list[torch.nn.Parameter]:
+        """Return the parameters of the prior that are no weights: those of its inputs."""
+        weights = self.prior.weights
+        return [p for name, p in self.prior.named_parameters() if name not in weights]
+
     @property
     def description(self) -> dict[str, Any]:
         """What a checkpoint says in plain text, enough to rebuild the prior."""
         return {
-            "network": self.prior.network.description,
-            "latent": self.prior.latent.description,
+            "representation": self.prior.description,
             "optimizer": self.inner_optimizer.description,
             "objective": self.objective.description,
             "image_px": self.prior.learned_px,
@@ -185,7 +190,6 @@ class MetaModule(pl.LightningModule):
 
     def validation_step(self, batch: list[InverseProblem], batch_idx: int) -> None:
         """Fit each validation task from the current start at the test length."""
-        self.prior.learned = True
         results = fit(
             batch,
             self.prior,
@@ -211,9 +215,9 @@ class MetaModule(pl.LightningModule):
         usual = self.outer.schedule(total)
         late = self.outer.schedule(total, delay_steps=self.outer.step_size_delay_steps)
         parts = [
-            (self.prior.network.parameters(), self.outer.weight_lr, usual),
+            (self.prior.weights.values(), self.outer.weight_lr, usual),
             (self.inner_optimizer.parameters(), self.outer.step_size_lr, late),
-            (self.prior.latent.parameters(), self.outer.latent_lr, usual),
+            (self._others(), self.outer.latent_lr, usual),
         ][: 3 if self.outer.latent_lr else 2]
         adam = torch.optim.Adam([{"params": list(ps), "lr": lr} for ps, lr, _ in parts])
         scheduler = torch.optim.lr_scheduler.LambdaLR(adam, [factor for *_, factor in parts])

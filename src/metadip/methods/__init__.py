@@ -2,15 +2,19 @@
 
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
+from metadip.methods.dip import DIP
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
+from metadip.methods.loading import load
 from metadip.methods.method import Method
 from metadip.methods.pnp import PnPADMM
+from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.physics.splitting import image_shape_of
 
 __all__ = [
     "BM3D",
+    "DIP",
     "NLM",
     "TV",
     "DRUNet",
@@ -20,6 +24,10 @@ __all__ = [
     "FitReconstructor",
     "Method",
     "PnPADMM",
+    "SingleImageStart",
     "Wavelet",
+    "from_single_image",
+    "from_weights",
     "image_shape_of",
+    "load",
 ]

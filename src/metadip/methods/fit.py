@@ -13,11 +13,11 @@ from deepinv.models import Reconstructor
 from deepinv.physics import Physics
 from torch import Tensor
 
-from metadip.fitting import Execution, fit
-from metadip.fitting.optimizers import MomentumSGD, Optimizer
+from metadip.fitting import Execution, MomentumSGD, fit
+from metadip.fitting.rules import Optimizer
 from metadip.physics.scaling import rescaled
 from metadip.physics.splitting import ImageShape, Measured, split
-from metadip.priors import Prior
+from metadip.priors import Representation
 from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class FitReconstructor(Reconstructor):
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
     Args:
-        prior: where fits start; see ``Prior``.
+        prior: where fits start; see ``Representation``.
         objective: what is minimised.
         optimizer: the update rule.
         steps: weight updates per image, at least 0.
@@ -48,19 +48,18 @@ class FitReconstructor(Reconstructor):
             physics.
     Example:
         >>> import deepinv
-        >>> from metadip.fitting import Adam, DataObjective
-        >>> from metadip.priors import Latent, Prior, SkipUNet
+        >>> from metadip.fitting import Adam, Sum, mse
+        >>> from metadip.priors import Latent, LatentNetwork, SkipUNet
         >>> network = SkipUNet(4, out_channels=1, channels=[8], skip_channels=[4])
-        >>> prior = Prior(network, Latent(4, size_px=16, n_wavelengths=0))
-        >>> objective = DataObjective("mse", tv_weight=0.0, huber_delta=0.05)
-        >>> dip = FitReconstructor(prior, objective=objective, optimizer=Adam(lr=0.01), steps=2)
+        >>> prior = LatentNetwork(network, Latent(4, size_px=16, n_wavelengths=0))
+        >>> dip = FitReconstructor(prior, objective=Sum(mse), optimizer=Adam(lr=0.01), steps=2)
         >>> dip(torch.rand(2, 1, 16, 16), deepinv.physics.Denoising()).shape
         torch.Size([2, 1, 16, 16])
     """
 
     def __init__(
         self,
-        prior: Prior,
+        prior: Representation,
         *,
         objective: Objective,
         optimizer: Optimizer,
@@ -81,9 +80,9 @@ class FitReconstructor(Reconstructor):
         return self.prior.image_channels
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Refuse what the prior's input cannot be made of; else any operator with a gradient."""
+        """Raise where the prior cannot start from the problem; else any operator serves."""
         try:
-            self.prior.with_channels(problem.image_shape[0]).latent.of(problem)
+            self.prior.with_channels(problem.image_shape[0]).start(problem)
         except ValueError as error:
             raise UserError(f"{task} does not suit the prior: {error}") from error
 

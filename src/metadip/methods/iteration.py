@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metadip.fitting import DataObjective
+from metadip.fitting import measured
 from metadip.physics.splitting import real_dtype
-from metadip.types import FitResult, FitState, InverseProblem
-
-MISFIT = DataObjective("mse", tv_weight=0.0, huber_delta=1.0)
+from metadip.seeding import Stream, seed_of
+from metadip.types import Estimate, FitResult, FitState, InverseProblem
 
 
 def watch(
@@ -22,7 +21,7 @@ def watch(
     """Draw ``steps`` + 1 images, show each to the hooks, and return the last.
 
     The curve ``loss`` is the misfit ||A(x_hat) - y||^2 / n. Hooks may record and stop; there is no
-    latent to perturb and no network to look at.
+    inputs to perturb and no weights to look at.
 
     Shape:
         ``images``: (1, C, H, W) each, the first of them before any step.
@@ -33,9 +32,10 @@ def watch(
         problems=[problem],
         n_steps=steps,
         active=torch.zeros(1, dtype=torch.int64, device=y.device),
-        z=torch.empty(1, 0, *problem.image_shape[1:], device=y.device),
-        generators=[torch.Generator(y.device).manual_seed(problem.seed)],
+        inputs={},
+        generators=[torch.Generator(y.device).manual_seed(seed_of(problem.seed, Stream.STEPS))],
         output=torch.zeros(1, *problem.image_shape, dtype=real_dtype(y), device=y.device),
+        again=lambda: state.estimate,
     )
     _call(hooks, "on_reconstruction_start", state)
     for step in range(steps + 1):
@@ -43,8 +43,7 @@ def watch(
         _call(hooks, "on_step_start", state)
         state.x_hat = next(images)
         state.output.copy_(state.x_hat)
-        measured = problem.physics.A(state.x_hat)
-        state.loss = MISFIT(state.x_hat, problem.scale * measured, problem.scale * y)
+        state.loss = state.misfit = _misfit(problem, state.estimate)
         state.record("loss", state.loss)
         _call(hooks, "on_step_end", state)
         if state.stop_steps:
@@ -58,6 +57,12 @@ def watch(
         seconds=_now(y) - begin,
         curves={name: curve[0, : state.step + 1] for name, curve in state.curves.items()},
     )
+
+
+def _misfit(problem: InverseProblem, estimate: Estimate) -> Tensor:
+    """Return ||A(x_hat) - y||^2 / n, (1,)."""
+    y_hat, y = measured([problem], estimate)
+    return (y_hat - y).abs().square().sum().reshape(1) / estimate.x.numel()
 
 
 def _now(like: Tensor) -> float:

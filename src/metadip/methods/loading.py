@@ -1,12 +1,14 @@
-"""Reconstructors in one call: a meta-learned prior, and the vanilla deep image prior."""
+"""A meta-learned prior as a reconstructor, in one call."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from metadip.types import UserError
 
 if TYPE_CHECKING:
+    from metadip.fitting import Execution
     from metadip.methods import FitReconstructor
 
 
@@ -17,6 +19,8 @@ def load(
     beyond: str | None = None,
     adam_lr: float | None = None,
     rescale: bool = True,
+    callbacks: Sequence[Any] = (),
+    execution: Execution | None = None,
     seed: int = 0,
 ) -> FitReconstructor:
     """Load a meta-learned prior as a deepinv ``Reconstructor``.
@@ -33,14 +37,16 @@ def load(
             those that a prior was learned on may gain from more, see ``docs/meta_training.md``.
         rescale: bring operators to the scale at which the step sizes were learned, see
             ``metadip.physics.scaling``; the tasks of metadip are there already.
-        seed: starts the random streams of the fits.
+        callbacks: hooks such as ``metadip.callbacks.DiscrepancyPrinciple``; copied for every call.
+        execution: how images share the device, see ``metadip.fitting.Execution``.
+        seed: image i of a batch draws its random streams from ``seed + i``.
     Raises:
         UserError: unknown ``beyond``; ``adam_lr`` not above 0, or with another rule than "adam",
             which has no use for it; see also ``metadip.checkpoint.load_prior``.
     """
     from metadip.checkpoint import load_prior
     from metadip.config import check_positive
-    from metadip.fitting.optimizers import BEYOND
+    from metadip.fitting.momentum_sgd import BEYOND
     from metadip.methods import FitReconstructor
 
     if beyond is not None and beyond not in BEYOND:
@@ -63,45 +69,7 @@ def load(
         optimizer=learned.optimizer,
         steps=steps,
         rescale=rescale,
+        callbacks=callbacks,
+        execution=execution,
         seed=seed,
     )
-
-
-def DIP(
-    *overrides: str,
-    prior: str | None = None,
-    callbacks: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-) -> FitReconstructor:
-    """Return the vanilla deep image prior as a deepinv ``Reconstructor``.
-
-    It is what ``infer.py method=dip`` runs: network, latent, loss, Adam's step size, number of
-    steps, jitter and averaging are those of the presets under ``conf/``; each may be replaced.
-
-    Args:
-        overrides: further settings of ``infer.py`` that say how to fit, such as
-            ``"optimizer.lr=0.001"`` or ``"fit.precision=bf16"``.
-        prior: preset of the network, ``"skip_unet_small"`` or another file in ``conf/prior``; None
-            for the 2.2 M weights of the paper.
-        callbacks: preset of the hooks, such as ``"es_emv"`` for early stopping; None for jitter and
-            averaged output.
-        steps: weight updates per image; None for the preset's.
-        seed: image i of a batch draws weights, latent and jitter from ``seed + i``.
-    Raises:
-        UserError: an unknown preset or setting, or a value that is refused.
-    References: Ulyanov et al. (2018), Deep Image Prior, arXiv:1711.10925.
-    Example:
-        >>> import deepinv, torch
-        >>> dip = DIP("prior.network.channels=[8]", "prior.network.skip_channels=[4]", steps=2)
-        >>> dip(torch.rand(1, 1, 16, 20), deepinv.physics.Denoising()).shape
-        torch.Size([1, 1, 16, 20])
-    """
-    from metadip import config
-    from metadip.runs.inference import build_fit
-
-    chosen = {"prior": prior, "callbacks": callbacks, "method.steps": steps, "seed": seed}
-    settings = [f"{key}={value}" for key, value in chosen.items() if value is not None]
-    cfg = config.compose("infer", ["method=dip", *settings, *overrides])
-    config.check_settings(cfg)
-    return build_fit(cfg)

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
+from deepinv.physics import Denoising
 
-from metadip.types import FitResult, FitState, InverseProblem, Objective, UserError
+from metadip.checkpoint import load_prior
+from metadip.data import crop_and_resize, read_image, sample_picture
+from metadip.fitting import fit
+from metadip.methods.fit import FitReconstructor
+from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from metadip.fitting.optimizers import Optimizer
-    from metadip.methods import FitReconstructor
-    from metadip.priors import Prior
+    from metadip.fitting import Execution
+    from metadip.fitting.rules import Optimizer
+    from metadip.priors import Representation
 
 SAMPLE_PICTURE = "chelsea.png"  # of scikit-image; none that other presets restore
 
 
 def from_weights(
-    ckpt: str, *, objective: Objective, optimizer: Optimizer, steps: int, seed: int
+    ckpt: str,
+    *,
+    objective: Objective,
+    optimizer: Optimizer,
+    steps: int,
+    callbacks: Sequence[Any] = (),
+    execution: Execution | None = None,
+    seed: int,
 ) -> FitReconstructor:
     """Fit from learned weights by a rule that was not learned with them.
 
@@ -33,22 +43,23 @@ def from_weights(
         objective: what is minimised.
         optimizer: the update rule.
         steps: weight updates per image.
+        callbacks: see ``FitReconstructor``.
+        execution: see ``metadip.fitting.fit``.
         seed: starts the random streams of the fits.
     Raises:
-        UserError: see ``metadip.checkpoint.load_prior``.
+        UserError: See ``metadip.checkpoint.load_prior``.
     References:
         Barbano et al. (2021), An Educated Warm Start for Deep Image Prior-based Micro CT
         Reconstruction, arXiv:2111.11926.
     """
-    from metadip.checkpoint import load_prior
-    from metadip.methods import FitReconstructor
-
-    prior = load_prior(ckpt).prior
-    return FitReconstructor(prior, objective=objective, optimizer=optimizer, steps=steps, seed=seed)
+    return FitReconstructor(
+        load_prior(ckpt).prior, objective=objective, optimizer=optimizer, steps=steps,
+        callbacks=callbacks, execution=execution, seed=seed,
+    )  # fmt: skip
 
 
 def from_single_image(
-    prior: Prior,
+    prior: Representation,
     *,
     objective: Objective,
     optimizer: Optimizer,
@@ -56,74 +67,72 @@ def from_single_image(
     image: str | None,
     size_px: int,
     image_steps: int,
+    callbacks: Sequence[Any] = (),
+    execution: Execution | None = None,
     seed: int,
-) -> FitReconstructor:
+) -> SingleImageStart:
     """Fit from the weights that explain one other, clean image.
 
     Args:
-        prior: an untrained network and its latent.
+        prior: an untrained representation.
         objective: what is minimised, in both fits.
         optimizer: the update rule, in both fits.
         steps: weight updates per image.
         image: file of the clean image; None takes a picture that ships with scikit-image.
         size_px: side to which it is cropped and resized.
         image_steps: weight updates on the clean image, made once.
-        seed: of the weights and the latent that the clean image is fitted from, and of the fits.
+        callbacks: of the fits that follow, see ``FitReconstructor``.
+        execution: of both fits, see ``metadip.fitting.fit``.
+        seed: of the weights that the clean image is fitted from, and of the fits.
     Raises:
-        UserError: ``image`` cannot be read, or a number is below 1.
+        UserError: If ``image`` cannot be read, or a number is below 1.
     References:
         Darestani and Heckel (2021), Accelerated MRI with Un-trained Neural Networks,
         arXiv:2007.02471 (a warm start from another image).
     """
-    from metadip.data import crop_and_resize, read_image, sample_picture
-    from metadip.methods import FitReconstructor
-
     if min(size_px, image_steps) < 1:
         raise UserError(
             f"method.size_px={size_px} and method.image_steps={image_steps} must be at least 1"
         )
     path = sample_picture(SAMPLE_PICTURE) if image is None else image
-    x = read_image(path, channels=prior.image_channels)
-    x = crop_and_resize(x, None, size_px, str(path))[None]
-
-    class StartsFromImage(FitReconstructor):
-        """Fit the clean image when the first measurement comes: before, it may be for nothing."""
-
-        started = False
-
-        def reconstruct(
-            self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
-        ) -> list[FitResult]:
-            if not self.started:
-                clean = x.to(next(self.prior.parameters()).device)
-                self.prior = _fitted(
-                    self.prior, clean, objective, optimizer, steps=image_steps, seed=seed
-                )
-                self.started = True
-            return super().reconstruct(problems, hooks=hooks)
-
-    return StartsFromImage(prior, objective=objective, optimizer=optimizer, steps=steps, seed=seed)
+    x = crop_and_resize(read_image(path, channels=prior.image_channels), None, size_px, str(path))
+    return SingleImageStart(
+        prior, x[None], image_steps=image_steps, objective=objective, optimizer=optimizer,
+        steps=steps, callbacks=callbacks, execution=execution, seed=seed,
+    )  # fmt: skip
 
 
-def _fitted(
-    prior: Prior, x: Tensor, objective: Objective, optimizer: Optimizer, *, steps: int, seed: int
-) -> Prior:
-    """Return a learned prior whose weights explain the clean image ``x`` (1, C, H, W)."""
-    from metadip.callbacks import FitCallback
-    from metadip.fitting import fit
-    from metadip.physics import Denoise
-    from metadip.priors import draw_weights
+class SingleImageStart(FitReconstructor):
+    """Fit a clean image when the first measurement comes, and go on from its weights.
 
-    start = copy.deepcopy(prior)
-    start.latent.redraw(seed, max(x.shape[-2:]))
-    start.network, start.learned = draw_weights(start.network, seed=seed), True
+    Args:
+        prior: an untrained representation.
+        clean: the image, (1, C, H, W).
+        image_steps: weight updates on it.
+        fitting: further arguments of ``FitReconstructor``.
+    """
 
-    class KeepWeights(FitCallback):
-        def on_reconstruction_end(self, state: FitState) -> None:
-            weights = dict(start.network.named_parameters())
-            with torch.no_grad():
-                torch._foreach_copy_(list(weights.values()), state.network.params)  # type: ignore[attr-defined]
+    def __init__(
+        self, prior: Representation, clean: Tensor, *, image_steps: int, **fitting: Any
+    ) -> None:
+        super().__init__(prior, **fitting)
+        self.clean, self.image_steps = clean, image_steps
 
-    problem = Denoise(0.0, clip=False).measure(x, seed=seed)
-    fit([problem], start, objective, optimizer, steps=steps, hooks=[KeepWeights()])
-    return start
+    def reconstruct(
+        self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
+    ) -> list[FitResult]:
+        """Fit every problem; see ``FitReconstructor.reconstruct``."""
+        if not self.prior.learned:
+            self.prior = self._from_clean_image()
+        return super().reconstruct(problems, hooks=hooks)
+
+    def _from_clean_image(self) -> Representation:
+        x = self.clean.to(next(self.prior.parameters()).device)
+        problem = InverseProblem(x, Denoising(), (x.shape[1], x.shape[2], x.shape[3]))
+        drawn = self.prior.with_weights(self.prior.drawn(self.seed).weights)
+        (result,) = fit(
+            [problem], drawn, self.objective, self.optimizer, steps=self.image_steps,
+            execution=self.execution,
+        )  # fmt: skip
+        assert result.end is not None
+        return drawn.with_weights(result.end.weights)

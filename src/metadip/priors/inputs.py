@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from metadip.registry import registered
 from metadip.types import InverseProblem
 
 
@@ -25,6 +26,7 @@ class NetworkInput(Protocol):
         ...
 
 
+@registered("coordinates")
 class Coordinates(nn.Module):
     """Give every pixel its position, the input of a coordinate network such as ``Siren``.
 
@@ -38,7 +40,6 @@ class Coordinates(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.description: dict[str, Any] = {"type": "coordinates"}
 
     def redraw(self, seed: int, size_px: int | None = None) -> None:
         """Nothing here is random."""
@@ -57,6 +58,7 @@ class Coordinates(nn.Module):
         )
 
 
+@registered("back_projection")
 class BackProjection(nn.Module):
     """Give the network A^T y, which is y itself in denoising: the input of a supervised denoiser.
 
@@ -74,7 +76,6 @@ class BackProjection(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.description: dict[str, Any] = {"type": "back_projection", "channels": channels}
 
     def redraw(self, seed: int, size_px: int | None = None) -> None:
         """Nothing here is random."""

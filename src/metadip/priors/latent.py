@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from metadip.registry import registered
 from metadip.types import InverseProblem
 
 
+@registered("noise")
 class Latent(nn.Module):
     """Make the network input for any image size: uniform noise with Fourier features appended.
 
@@ -62,15 +63,6 @@ class Latent(nn.Module):
             raise ValueError(
                 f"need 2 < min <= max wavelength, got {min_wavelength_px} and {max_wavelength_px}"
             )
-        self.description: dict[str, Any] = {
-            "noise_channels": noise_channels,
-            "size_px": size_px,
-            "n_wavelengths": n_wavelengths,
-            "noise_scale": noise_scale,
-            "min_wavelength_px": min_wavelength_px,
-            "max_wavelength_px": max_wavelength_px,
-            "seed": seed,
-        }
         self.n_wavelengths, self.noise_scale = n_wavelengths, noise_scale
         self.channels = noise_channels + 4 * n_wavelengths
         noise = torch.empty(1, noise_channels, size_px, size_px)

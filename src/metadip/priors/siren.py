@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from metadip.registry import registered
 
 MID_GREY = 0.5  # an untrained output is near 0, images are around this
 
@@ -25,6 +26,7 @@ class _Sine(nn.Linear):
         nn.init.uniform_(self.bias, -bias_bound, bias_bound)
 
 
+@registered("siren")
 class Siren(nn.Module):
     """Map each pixel's input to its colour by a multilayer perceptron of sines.
 
@@ -60,14 +62,6 @@ class Siren(nn.Module):
                 f"0, got {in_channels}, {out_channels}, {width}, {n_layers} and {omega}"
             )
         self.in_channels, self.out_channels, self.omega = in_channels, out_channels, omega
-        self.description: dict[str, Any] = {
-            "type": "siren",
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "n_layers": n_layers,
-            "omega": omega,
-        }
         bound = math.sqrt(6 / width) / omega
         first = _Sine(in_channels, width, bound=1 / in_channels)
         others = [_Sine(width, width, bound=bound) for _ in range(n_layers - 1)]

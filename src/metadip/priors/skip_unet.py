@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from metadip.registry import registered
 
 Padding = Literal["reflect", "zeros"]
 Upsampling = Literal["bilinear", "nearest"]
@@ -67,6 +69,7 @@ class _Scale(nn.Module):
         return out
 
 
+@registered("skip_unet")
 class SkipUNet(nn.Module):
     """Map a latent to an image with the skip network of the deep image prior.
 
@@ -122,16 +125,6 @@ class SkipUNet(nn.Module):
         _check_choice("upsampling", upsampling, get_args(Upsampling))
         _check_choice("padding", padding, get_args(Padding))
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.description: dict[str, Any] = {
-            "type": "skip_unet",
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "channels": list(channels),
-            "skip_channels": list(skip_channels),
-            "upsampling": upsampling,
-            "padding": padding,
-            "residual": residual,
-        }
         self.scales = _Scale(
             in_channels, channels, skip_channels, upsampling=upsampling, padding=padding
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metadip.data import ImageDataModule
     from metadip.fitting import MomentumSGD
     from metadip.meta import MetaModule
-    from metadip.priors import Prior
+    from metadip.priors import Representation
 
 
 def train(cfg: config.Config) -> Path:
@@ -100,11 +100,9 @@ def _release(path: Path, checkpoint: str | Path) -> None:
 def _meta_module(cfg: config.Config) -> MetaModule:
     """Build what is trained, with weights drawn from the seed."""
     from metadip.meta import MetaModule
-    from metadip.priors import draw_weights
 
-    prior = config.build(cfg.prior)
-    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
-    prior.learned_px = cfg.image_size
+    untrained = config.build(cfg.prior, learned=True, learned_px=cfg.image_size)
+    prior: Representation = untrained.drawn(cfg.seed)
     parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
     if "n_steps" not in cfg.optimizer:
         raise UserError(
@@ -116,7 +114,7 @@ def _meta_module(cfg: config.Config) -> MetaModule:
             f"optimizer.n_steps={cfg.optimizer.n_steps} must be at least learner.inner_steps="
             f"{cfg.learner.inner_steps}: training does not go through the handover to Adam"
         )
-    optimizer = config.build(cfg.optimizer, network=prior.network)
+    optimizer = config.build(cfg.optimizer, prior=prior)
     if cfg.start is not None:
         _begin_at(str(cfg.start), prior, optimizer)
     try:
@@ -125,7 +123,7 @@ def _meta_module(cfg: config.Config) -> MetaModule:
         raise UserError(f"val_steps: {error}") from error
 
 
-def _begin_at(start: str, prior: Prior, optimizer: MomentumSGD) -> None:
+def _begin_at(start: str, prior: Representation, optimizer: MomentumSGD) -> None:
     """Take weights, latent, step sizes and momentum over from a prior that was learned before."""
     from metadip.checkpoint import load_prior
 
@@ -133,11 +131,12 @@ def _begin_at(start: str, prior: Prior, optimizer: MomentumSGD) -> None:
         learned = load_prior(start)
     except UserError as error:
         raise UserError(str(error).replace("ckpt=", "start=", 1)) from error
-    for part in ("network", "latent"):
-        old, new = (getattr(p, part).description for p in (learned.prior, prior))
-        if old != new:
-            changed = ", ".join(key for key in new if old.get(key) != new[key])
-            raise UserError(f"start={start} has another {part} than prior=...: set its {changed}")
+    old, new = config.leaves(learned.prior.description), config.leaves(prior.description)
+    if changed := [key for key in new | old if old.get(key) != new.get(key)]:
+        raise UserError(
+            f"start={start} is another network or latent than prior=...: set its "
+            f"{', '.join(f'prior.{key}' for key in changed)}"
+        )
     prior.load_state_dict(learned.prior.state_dict())
     optimizer.adopt(learned.optimizer)
 

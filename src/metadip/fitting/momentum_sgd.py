@@ -1,16 +1,17 @@
-"""Update rules as pure functions: momentum SGD whose step sizes can be learned, and Adam."""
+"""Momentum SGD whose step sizes can be learned, as a pure rule."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-Tensors = tuple[Tensor, ...]
-State = tuple[Tensors, ...]
+from metadip.fitting.rules import State, Tensors
+from metadip.types import Start
+
 # alpha_k for k >= K, from those learned (K, n_tensors) and r = (k + 1) / K.
 BEYOND: dict[str, Callable[[Tensor, float], Tensor]] = {
     "hold": lambda alpha, r: alpha[-1],
@@ -21,20 +22,6 @@ BEYOND: dict[str, Callable[[Tensor, float], Tensor]] = {
 SECOND_MOMENT_DECAY = 0.99  # of the handover to Adam, which lasts tens of steps
 LR_DECAY = 1.5  # power of r; on validation faces 1 fits noise in the end, 2 stalls without noise
 EPS = 1e-8  # Adam's own
-
-
-class Optimizer(Protocol):
-    """A rule that both loops call: at test time without gradients, in meta-training with them."""
-
-    def init(self, params: Tensors) -> State:
-        """Return the state before the first update."""
-        ...
-
-    def update(
-        self, params: Tensors, grads: Tensors, state: State, step: int
-    ) -> tuple[Tensors, State]:
-        """Return new weights and state; ``step`` counts from 0. Nothing is changed in place."""
-        ...
 
 
 class UpdateDerivatives(NamedTuple):
@@ -70,12 +57,14 @@ class MomentumSGD(nn.Module):
         beyond: rule for k >= K: "hold", "average", "decay" or "adam".
         adam_lr: Adam's step size of the handover, above 0.
     Raises:
-        ValueError: an argument outside the range given here, or weights that do not fit
-            ``n_tensors``; ``revert`` or ``pull_back`` past K under "adam".
+        ValueError: If an argument is outside the range given here, weights do not fit
+            ``n_tensors``, or ``revert`` or ``pull_back`` is called past K under "adam".
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452, algorithm 1. Antoniou et al. (2019), How to
         Train Your MAML, arXiv:1810.09502 (step sizes per step and layer).
     """
+
+    slots = 1  # the velocity; "adam" adds the second moment at step K
 
     def __init__(
         self,
@@ -147,6 +136,10 @@ class MomentumSGD(nn.Module):
             return log_lr[step].exp()
         return BEYOND[self.beyond](log_lr.exp(), (step + 1) / self.n_steps)
 
+    def bind(self, start: Start) -> tuple[tuple[str, ...], MomentumSGD]:
+        """Move all weights and no inputs."""
+        return tuple(start.weights), self
+
     def init(self, params: Tensors) -> State:
         """Return zero velocities."""
         if self.log_lr.shape[1] not in (1, len(params)):
@@ -158,7 +151,7 @@ class MomentumSGD(nn.Module):
     def update(
         self, params: Tensors, grads: Tensors, state: State, step: int
     ) -> tuple[Tensors, State]:
-        """See ``Optimizer.update``."""
+        """See ``Rule.update``."""
         alpha = self.step_sizes(step).expand(len(params)).unbind()
         momentum = (self.momentum_logit.sigmoid(),) * len(params)
         velocity = torch._foreach_add(torch._foreach_mul(state[0], momentum), grads)
@@ -221,59 +214,6 @@ class MomentumSGD(nn.Module):
     def _refuse_adam(self, step: int) -> None:
         if self._hands_over(step):
             raise ValueError(f"step {step} is past n_steps={self.n_steps}: Adam is not reverted")
-
-
-class Adam:
-    """Adam as a pure rule.
-
-    Model:
-        m = b1 m + (1 - b1) g, s = b2 s + (1 - b2) g^2, theta -= lr m_hat / (sqrt(s_hat + eps_root)
-        + eps), with bias-corrected m_hat and s_hat. ``eps_root`` > 0 keeps the rule differentiable
-        where a gradient is zero.
-    Args:
-        lr: step size, above 0; 0.01 in the deep image prior.
-        betas: b1 and b2, each in [0, 1).
-        eps: at least 0.
-        eps_root: at least 0.
-    Raises:
-        ValueError: an argument outside the range given here.
-    References:
-        Kingma and Ba (2015), Adam, arXiv:1412.6980.
-    """
-
-    def __init__(
-        self,
-        *,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        eps_root: float = 0.0,
-    ) -> None:
-        if lr <= 0 or eps < 0 or eps_root < 0 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(
-                f"bad Adam arguments: lr {lr}, betas {betas}, eps {eps}, eps_root {eps_root}"
-            )
-        self.lr, self.betas, self.eps, self.eps_root = lr, betas, eps, eps_root
-
-    def init(self, params: Tensors) -> State:
-        """Return zero moments."""
-        return torch._foreach_mul(params, 0.0), torch._foreach_mul(params, 0.0)
-
-    def update(
-        self, params: Tensors, grads: Tensors, state: State, step: int
-    ) -> tuple[Tensors, State]:
-        """See ``Optimizer.update``."""
-        b1, b2 = self.betas
-        first = torch._foreach_lerp(state[0], grads, 1 - b1)
-        second = torch._foreach_lerp(state[1], torch._foreach_mul(grads, grads), 1 - b2)
-        scale = torch._foreach_mul(second, 1 / (1 - b2 ** (step + 1)))
-        if self.eps_root:
-            scale = torch._foreach_add(scale, self.eps_root)
-        denominator = torch._foreach_add(torch._foreach_sqrt(scale), self.eps)
-        direction = torch._foreach_mul(
-            torch._foreach_div(first, denominator), self.lr / (1 - b1 ** (step + 1))
-        )
-        return torch._foreach_sub(params, direction), (first, second)
 
 
 def _inner_products(first: Tensors, second: Tensors) -> Tensor:

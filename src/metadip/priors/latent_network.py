@@ -1,4 +1,4 @@
-"""A prior: a network, its latent, and where a fit starts."""
+"""An image that a network makes of a latent, f_theta(z): the deep image prior's own form."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ import torch
 from torch import Tensor, nn
 
 from metadip.priors.inputs import BackProjection, NetworkInput
-from metadip.types import InverseProblem
+from metadip.priors.representation import Representation, draw_weights
+from metadip.registry import registered
+from metadip.seeding import Stream, seed_of
+from metadip.types import Estimate, InverseProblem, Named, Start
 
 MAX_CHANNELS = 4
 
 
-class Prior(nn.Module):
-    """Say from which weights and which latent the fit of an image starts.
+@registered("latent_network", apart=("learned", "learned_px"))
+class LatentNetwork(Representation):
+    """Generate an image by a network from a latent.
 
     Model:
-        x_hat = f_theta(z). A meta-learned prior starts every image from its stored theta_0 and z;
-        an untrained one draws both anew from the image's seed.
+        x_hat = f_theta(z). A learned prior starts every image from its stored theta_0 and z; an
+        untrained one draws both anew from the image's seed, each from a stream of its own.
+    Shape:
+        One input, ``z`` (B, Cz, H, W).
     Args:
         network: f_theta, with ``in_channels``, ``out_channels`` and ``description``; its children
             draw their weights in ``reset_parameters``.
         latent: makes z: ``Latent``, ``Coordinates`` or ``BackProjection``.
-        learned: whether the stored weights are a meta-learned start.
+        learned: whether the stored weights are a learned start.
+        learned_px: side of the images that it was learned on, if known.
     Raises:
-        ValueError: the latent has another number of channels than the network takes.
+        ValueError: If the latent has another number of channels than the network takes.
     Example:
         >>> import torch
         >>> from deepinv.physics import Denoising
@@ -34,20 +41,25 @@ class Prior(nn.Module):
         >>> latent = Latent(4, size_px=8, n_wavelengths=0)
         >>> network = SkipUNet(4, out_channels=1, channels=[8], skip_channels=[4])
         >>> problem = InverseProblem(torch.rand(1, 1, 16, 16), Denoising(), (1, 16, 16), seed=3)
-        >>> weights, z = Prior(network, latent).start(problem)
-        >>> z.shape
+        >>> LatentNetwork(network, latent).start(problem).inputs["z"].shape
         torch.Size([1, 4, 16, 16])
     """
 
-    def __init__(self, network: nn.Module, latent: NetworkInput, *, learned: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        network: nn.Module,
+        latent: NetworkInput,
+        *,
+        learned: bool = False,
+        learned_px: int | None = None,
+    ) -> None:
+        super().__init__(learned=learned, learned_px=learned_px)
         if network.in_channels != latent.channels:
             raise ValueError(
                 f"the network takes {network.in_channels} channels, "
                 f"the latent gives {latent.channels}"
             )
-        self.network, self.learned = network, learned
-        self.learned_px: int | None = None  # side of the images that it was learned on, if known
+        self.network = network
         self.latent: Any = latent  # also a module; one of several kinds
 
     @property
@@ -55,7 +67,12 @@ class Prior(nn.Module):
         """Channels of the images that the network makes."""
         return int(self.network.out_channels)  # type: ignore[arg-type]
 
-    def with_channels(self, channels: int) -> Prior:
+    @property
+    def weights(self) -> Named:
+        """The weights of the network."""
+        return dict(self.network.named_parameters(prefix="network"))
+
+    def with_channels(self, channels: int) -> LatentNetwork:
         """Return the same prior for images of another number of channels, 1 to 4.
 
         Model:
@@ -65,8 +82,8 @@ class Prior(nn.Module):
             fit. An untrained network merely gets another width. On faces the mean was as good as
             any row or luminance for grey images, the two rows farthest apart best for two channels.
         Raises:
-            ValueError: ``channels`` outside 1 to 4, and not those of the prior already; or a
-                network whose input are images.
+            ValueError: If ``channels`` is outside 1 to 4 and differs from those of the prior, or
+                the network's input are images.
         """
         if channels == self.image_channels:
             return self
@@ -88,13 +105,13 @@ class Prior(nn.Module):
         }
         network.load_state_dict(weights, assign=True)
         network.requires_grad_(next(self.network.parameters()).requires_grad)
-        return Prior(network, self.latent, learned=self.learned)
+        return LatentNetwork(network, self.latent, learned=self.learned, learned_px=self.learned_px)
 
-    def start(self, problem: InverseProblem) -> tuple[dict[str, Tensor], Tensor]:
-        """Return theta by name and z (1, Cz, H, W) for the image of a problem.
+    def start(self, problem: InverseProblem) -> Start:
+        """Return theta, and z for the image of a problem.
 
         Raises:
-            ValueError: the image has another number of channels than the network makes; see
+            ValueError: If the image has another number of channels than the network makes; see
                 ``with_channels``.
         """
         channels, height, width = problem.image_shape
@@ -103,16 +120,20 @@ class Prior(nn.Module):
                 f"the prior makes images of {self.image_channels} channels, asked for {channels}"
             )
         if self.learned:
-            weights = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-            return weights, self.latent.of(problem).detach()
-        network = draw_weights(self.network, seed=problem.seed)
+            return Start(self.weights, {"z": self.latent.of(problem)})
+        network = draw_weights(self.network, seed=seed_of(problem.seed, Stream.WEIGHTS))
         latent = copy.deepcopy(self.latent)
-        latent.redraw(problem.seed, max(height, width))
-        return {name: p.detach() for name, p in network.named_parameters()}, latent.of(problem)
+        latent.redraw(seed_of(problem.seed, Stream.LATENT), max(height, width))
+        weights = dict(network.named_parameters(prefix="network"))
+        return Start(weights, {"z": latent.of(problem)})
+
+    def forward(self, size: tuple[int, int], *, z: Tensor) -> Estimate:  # type: ignore[override]
+        """Generate the images of latents ``z``, which have their size."""
+        return Estimate(self.network(z))
 
 
 def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:
-    """Return a weight, its rows brought to another number; see ``Prior.with_channels``."""
+    """Return a weight, its rows brought to another number; see ``with_channels``."""
     if weight.shape == shape:
         return weight.clone()
     mean, channels = weight.mean(dim=0, keepdim=True), shape[0]
@@ -121,19 +142,3 @@ def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:
     if channels < len(weight):
         return weight[torch.linspace(0, len(weight) - 1, channels).round().long()]
     return torch.cat([weight, *[mean] * (channels - len(weight))])
-
-
-def draw_weights(network: nn.Module, *, seed: int) -> nn.Module:
-    """Return a copy of ``network`` with weights drawn anew by its modules' own rules from ``seed``.
-
-    The draw happens on the CPU, so that a seed means the same weights on every device; the global
-    random state is left as it was.
-    """
-    device = next(network.parameters()).device
-    fresh = copy.deepcopy(network).cpu()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in fresh.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-    return fresh.to(device)

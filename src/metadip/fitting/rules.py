@@ -1,0 +1,143 @@
+"""What moves weights and inputs: rules, and optimisers that say which of them a rule moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import accumulate
+from typing import Protocol, TypeAlias
+
+from torch import Tensor
+
+from metadip.priors import INPUTS
+from metadip.registry import registered
+from metadip.types import Start
+
+Tensors: TypeAlias = tuple[Tensor, ...]
+State: TypeAlias = tuple[Tensors, ...]
+
+
+class Rule(Protocol):
+    """A pure update rule: at test time without gradients, in meta-training with them.
+
+    Args:
+        slots: tensors that the state holds for each one that moves, before the first update.
+    """
+
+    slots: int
+
+    def init(self, params: Tensors) -> State:
+        """Return the state before the first update."""
+        ...
+
+    def update(
+        self, params: Tensors, grads: Tensors, state: State, step: int
+    ) -> tuple[Tensors, State]:
+        """Return new tensors and state; ``step`` counts from 0. Nothing is changed in place."""
+        ...
+
+
+class Optimizer(Protocol):
+    """Which of the weights and inputs move, and by which rule; the others stay as they start."""
+
+    def bind(self, start: Start) -> tuple[tuple[str, ...], Rule]:
+        """Return the names that move, inputs with ``inputs.`` before them, and their rule.
+
+        Raises:
+            ValueError: If the optimiser does not fit the start.
+        """
+        ...
+
+
+@registered("by_group")
+class ByGroup:
+    """Move groups of weights and inputs, each by its own rule.
+
+    Model:
+        A pattern in the manner of file names (``*``, ``?``) is matched against the names of the
+        weights; one that begins with ``inputs.`` against those of the inputs. The first match wins.
+        What no pattern matches stays as it starts.
+    Args:
+        groups: rules by pattern, such as ``{"kernel.*": Adam(lr=1e-4), "*": Adam(lr=1e-2)}``.
+    Raises:
+        ValueError: If there are no groups; in ``bind``, if a pattern matches nothing that is left.
+    Example:
+        >>> from metadip.fitting import Adam
+        >>> start = Start({"net.weight": Tensor(), "net.bias": Tensor()}, {"z": Tensor()})
+        >>> ByGroup({"*.bias": Adam(lr=0.1), "inputs.z": Adam(lr=0.2)}).bind(start)[0]
+        ('net.bias', 'inputs.z')
+    """
+
+    def __init__(self, groups: Mapping[str, Rule]) -> None:
+        if not groups:
+            raise ValueError("groups are empty: nothing would move")
+        self.groups = dict(groups)
+
+    def bind(self, start: Start) -> tuple[tuple[str, ...], Rule]:
+        """See ``Optimizer.bind``."""
+        left = [*start.weights, *(INPUTS + name for name in start.inputs)]
+        names: list[str] = []
+        parts: list[tuple[Rule, int]] = []
+        for pattern, rule in self.groups.items():
+            matched = [name for name in left if _matches(name, pattern)]
+            if not matched:
+                known = ", ".join(left) or "nothing"
+                raise ValueError(f"group {pattern!r} matches nothing of what is left: {known}")
+            left = [name for name in left if name not in matched]
+            names += matched
+            parts.append((rule, len(matched)))
+        return tuple(names), _Grouped(parts)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Tell whether a name belongs to a group; a pattern of weights never takes an input."""
+    return name.startswith(INPUTS) == pattern.startswith(INPUTS) and fnmatchcase(name, pattern)
+
+
+class _Grouped:
+    """Rules side by side, each for its own tensors.
+
+    The state has as many slots as that of the rule with most, and each slot a tensor for every one
+    that moves, as elsewhere: those that a rule does not need are zero.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Rule, int]]) -> None:
+        ends = list(accumulate(count for _, count in parts))
+        self.parts = [
+            (rule, slice(end - count, end)) for (rule, count), end in zip(parts, ends, strict=True)
+        ]
+        self.slots = max(rule.slots for rule, _ in parts)
+
+    def init(self, params: Tensors) -> State:
+        """Return the state before the first update."""
+        return self._join([rule.init(params[part]) for rule, part in self.parts], params)
+
+    def update(
+        self, params: Tensors, grads: Tensors, state: State, step: int
+    ) -> tuple[Tensors, State]:
+        """See ``Rule.update``.
+
+        Raises:
+            ValueError: If the state of a rule grows, as that of ``beyond=adam`` does.
+        """
+        updated: list[Tensor] = []
+        states: list[State] = []
+        for rule, part in self.parts:
+            own = tuple(slot[part] for slot in state[: rule.slots])
+            new, after = rule.update(params[part], grads[part], own, step)
+            if len(after) != rule.slots:
+                raise ValueError("a rule whose state grows cannot be in a group: take beyond=hold")
+            updated += new
+            states.append(after)
+        return tuple(updated), self._join(states, params)
+
+    def _join(self, states: Sequence[State], params: Tensors) -> State:
+        """Return one state of all groups."""
+        slots: list[Tensors] = []
+        for slot in range(self.slots):
+            tensors: list[Tensor] = []
+            for state, (_, part) in zip(states, self.parts, strict=True):
+                unused = (p.new_zeros(len(p), *[1] * (p.ndim - 1)) for p in params[part])
+                tensors += state[slot] if slot < len(state) else unused
+            slots.append(tuple(tensors))
+        return tuple(slots)

@@ -1,0 +1,116 @@
+"""What a fit generates images from, and how its weights are drawn."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from metadip.seeding import Stream, seed_of
+from metadip.types import Estimate, InverseProblem, Named, Start
+
+Module = TypeVar("Module", bound=nn.Module)
+INPUTS = "inputs."  # before the name of an input, where weights and inputs are named together
+
+
+class Representation(nn.Module):
+    """Generate images, and whatever else explains a measurement, from weights and inputs.
+
+    A *neural representation* f_theta(z): ``start`` says where the fit of an image begins,
+    ``forward`` generates, ``refresh`` may change the inputs from one step to the next.
+
+    Args:
+        learned: whether the stored weights are a start that was learned; else every image draws
+            its own from its seed.
+        learned_px: side of the images that it was learned on, if known.
+    """
+
+    description: dict[str, Any]
+
+    def __init__(self, *, learned: bool = False, learned_px: int | None = None) -> None:
+        super().__init__()
+        self.learned, self.learned_px = learned, learned_px
+
+    @property
+    @abstractmethod
+    def image_channels(self) -> int:
+        """Channels of the images."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Named:
+        """The parameters that a fit may move, by parameter name."""
+
+    @abstractmethod
+    def start(self, problem: InverseProblem) -> Start:
+        """Return where the fit of a problem begins; what is learned keeps its graph.
+
+        Raises:
+            ValueError: If the representation cannot serve the problem.
+        """
+
+    @abstractmethod
+    def forward(self, size: tuple[int, int], **inputs: Tensor) -> Estimate:
+        """Generate images of ``size`` (H, W) from inputs (B, ...)."""
+
+    def refresh(
+        self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
+    ) -> Named:
+        """Return the inputs of step ``step + 1``; by default they stay.
+
+        Called alike at test time and in meta-training, for one image at a time.
+
+        Args:
+            inputs: of step ``step``, without jitter, (1, ...) each.
+            estimate: of that step, detached.
+            problem: of the image.
+            step: counts from 0.
+        """
+        return inputs
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether ``refresh`` does anything."""
+        return type(self).refresh is not Representation.refresh
+
+    def with_channels(self, channels: int) -> Representation:
+        """Return the same representation for images of another number of channels.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if channels != self.image_channels:
+            raise ValueError(
+                f"the prior makes images of {self.image_channels} channels, asked for {channels}"
+            )
+        return self
+
+    def with_weights(self, weights: Named) -> Self:
+        """Return a copy that starts every image from these weights, as a learned one does."""
+        copied = copy.deepcopy(self)
+        copied.load_state_dict(dict(weights), strict=False)
+        copied.learned = True
+        return copied
+
+    def drawn(self, seed: int) -> Self:
+        """Return a copy whose weights are drawn anew from ``seed``."""
+        return draw_weights(self, seed=seed_of(seed, Stream.WEIGHTS))
+
+
+def draw_weights(module: Module, *, seed: int) -> Module:
+    """Return a copy of a module with weights drawn anew by its parts' own rules from ``seed``.
+
+    The draw happens on the CPU, so that a seed means the same weights on every device; no global
+    random state is changed.
+    """
+    device = next(module.parameters()).device
+    fresh = copy.deepcopy(module).cpu()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU, too
+        for part in fresh.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()  # type: ignore[operator]
+    return fresh.to(device)
