@@ -28,7 +28,7 @@ from tqdm import tqdm
 from metadip import config, load
 from metadip.callbacks import OraclePSNR
 from metadip.data import CelebA, NaturalPatches, SampleKey, seed_of
-from metadip.fitting.optimizers import BEYOND
+from metadip.fitting.momentum_sgd import BEYOND
 from metadip.report import markdown_table, prepare_folder, write_json
 from metadip.types import InverseProblem, UserError
 

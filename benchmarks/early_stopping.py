@@ -61,8 +61,9 @@ class Watch(FitCallback):
         """Show the step to the rule, until it stops."""
         if self.done:
             return
-        self.view.step, self.view.x_hat, self.view.loss = state.step, state.x_hat, state.loss
-        self.view.network, self.view.z = state.network, state.z
+        self.view.step, self.view.estimate = state.step, state.estimate
+        self.view.loss, self.view.misfit = state.loss, state.misfit
+        self.view.inputs = state.inputs
         self.view.output[:] = state.x_hat  # as the loop does before it calls a hook
         self.rule.on_step_end(self.view)
         if self.view.stop_steps:

@@ -15,6 +15,7 @@ from metadip import config
 from metadip.callbacks import FitProgress, OraclePSNR
 from metadip.methods import FitReconstructor
 from metadip.runs import build_fit
+from metadip.seeding import Stream, generator_of
 from metadip.types import InverseProblem
 
 PRIORS = {"small": "skip_unet_small", "dip": "skip_unet"}
@@ -30,9 +31,8 @@ def dip_of(prior: str, steps: int, *settings: str) -> FitReconstructor:
 def metadip_of(prior: str, steps: int) -> FitReconstructor:
     """Build MetaDIP with an untrained network, whose momentum steps cost the same, all along."""
     cfg = config.compose("train", [f"prior={PRIORS[prior]}", "optimizer.beyond=hold"])
-    learned = config.build(cfg.prior)
-    learned.learned = True
-    rule = config.build(cfg.optimizer, network=learned.network).requires_grad_(False)
+    learned = config.build(cfg.prior, learned=True)
+    rule = config.build(cfg.optimizer, prior=learned).requires_grad_(False)
     return FitReconstructor(
         learned, objective=config.build(cfg.objective), optimizer=rule, steps=steps
     )
@@ -64,7 +64,7 @@ def bare_work(
     layout: torch.memory_format,
 ) -> Work:
     """Step a copy of the network with PyTorch alone."""
-    z = method.prior.start(replace(problem, seed=0))[1].contiguous(memory_format=layout)
+    z = method.prior.start(replace(problem, seed=0)).inputs["z"].contiguous(memory_format=layout)
 
     def work() -> None:
         network = copy.deepcopy(method.prior.network).to(memory_format=layout)
@@ -83,11 +83,13 @@ class JitteredNetwork(nn.Module):
 
     def __init__(self, method: FitReconstructor, problem: InverseProblem) -> None:
         super().__init__()
-        weights, self.z = method.prior.start(problem)
+        start = method.prior.start(problem)
+        self.z = start.inputs["z"].detach()
         self.network = copy.deepcopy(method.prior.network)
-        self.network.load_state_dict(weights, strict=False)
+        named = {name.removeprefix("network."): w for name, w in start.weights.items()}
+        self.network.load_state_dict(named)
         self.std = config.compose("infer", ["method=dip"]).callbacks.jitter.std
-        self.generator = torch.Generator().manual_seed(problem.seed)
+        self.generator = generator_of(problem.seed, Stream.STEPS)
         self.images: list[Tensor] | None = None
 
     def forward(self, z: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from metadip import config
 from metadip.meta import MetaModule
-from metadip.priors import draw_weights
 from metadip.types import InverseProblem
 
 ENGINES = {
@@ -51,10 +50,9 @@ def build(
     """Build an engine as ``train.py`` does, and denoising tasks of random colour images."""
     steps = [f"learner.inner_steps={inner_steps}", f"learner.multi_step_from={min(5, inner_steps)}"]
     cfg = config.compose("train", [*ENGINES[engine], *steps, *overrides])
-    prior = config.build(cfg.prior)
-    prior.network, prior.learned = draw_weights(prior.network, seed=0), True
+    prior = config.build(cfg.prior, learned=True).drawn(0)
     parts = {name: config.build(cfg[name]) for name in ("objective", "learner", "outer")}
-    parts["optimizer"] = config.build(cfg.optimizer, network=prior.network)
+    parts["optimizer"] = config.build(cfg.optimizer, prior=prior)
     module = MetaModule(prior, **parts).to(device=options.device, dtype=dtype)
     side = size_px or options.size
     images = torch.rand(options.tasks, 1, 3, side, side, generator=torch.Generator().manual_seed(0))

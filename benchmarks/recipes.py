@@ -34,7 +34,6 @@ from tqdm import tqdm
 from metadip import config, load
 from metadip.callbacks import OraclePSNR
 from metadip.data import CelebA, SampleKey, seed_of
-from metadip.priors import draw_weights
 from metadip.report import atomic_path, markdown_table, prepare_folder, write_csv, write_json
 from metadip.types import UserError
 
@@ -72,9 +71,8 @@ def settings_of(recipe: str, options: argparse.Namespace) -> list[str]:
 def step_seconds(settings: Sequence[str]) -> float:
     """Return the processor time of one outer step, the median of three after a first one."""
     cfg = config.compose("train", settings)
-    prior = config.build(cfg.prior)
-    prior.network, prior.learned = draw_weights(prior.network, seed=cfg.seed), True
-    rule = config.build(cfg.optimizer, network=prior.network)
+    prior = config.build(cfg.prior, learned=True).drawn(cfg.seed)
+    rule = config.build(cfg.optimizer, prior=prior)
     objective, learner, task = (config.build(cfg[n]) for n in ("objective", "learner", "task"))
     x = torch.rand(1, prior.image_channels, cfg.image_size, cfg.image_size)
     problems = [task.measure(x, seed=i) for i in range(cfg.data.loader.batch_size)]

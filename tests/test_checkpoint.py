@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from metadip.checkpoint import LearnedPrior, load_prior, released, resolve, save_prior
@@ -120,16 +121,31 @@ def test_a_folder_is_refused(tmp_path: Path):
 def test_foreign_files_are_refused(tmp_path: Path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
-    refused(path, "is no metadip prior: its format is None")
+    refused(path, "is not a metadip prior: its format is None")
     save_file({"weight": torch.zeros(2)}, path, metadata={"format": "pt"})
-    refused(path, "its format is 'pt', not 'metadip-prior-1'")
+    refused(path, "its format is 'pt', not 'metadip-prior-2'")
     for metadata in ({}, {"description": "{"}):
         save_file({"w": torch.zeros(2)}, path, metadata={"format": "metadip-prior-1", **metadata})
         refused(path, "carries no readable description")
     contents: tuple[Any, ...] = ({"state_dict": {}}, [1, 2], {"metadip": {}})
     for content in contents:
         torch.save(content, tmp_path / "other.ckpt")
-        refused(tmp_path / "other.ckpt", "is no checkpoint of metadip's meta-training")
+        refused(tmp_path / "other.ckpt", "is not a checkpoint of metadip's meta-training")
+
+
+def test_a_file_of_the_first_format_is_read(module: MetaModule, saved: Path, tmp_path: Path):
+    description = module.description
+    told = description.pop("representation")
+    latent = {key: value for key, value in told["latent"].items() if key != "type"}
+    objective = {"data_term": "mse", "tv_weight": 0.05, "huber_delta": 1.0}
+    old = {**description, "network": told["network"], "latent": latent, "objective": objective}
+    path = tmp_path / "old.safetensors"
+    with safe_open(saved, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    metadata = {"format": "metadip-prior-1", "description": json.dumps(old)}
+    save_file(tensors, path, metadata=metadata)
+    assert torch.equal(reconstruct(load_prior(path)).x_hat, reconstruct(module).x_hat)
+    assert load_prior(path).objective.description == module.objective.description
 
 
 @pytest.mark.parametrize("description", ["[]", '"text"', "null", "{}", '{"network": 3}'])
@@ -143,7 +159,7 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, description: s
 @pytest.mark.parametrize(
     ("part", "change", "text"),
     [
-        ("network", {"type": "os.system"}, "unknown architecture 'os.system'; known: skip_unet"),
+        ("network", {"type": "os.system"}, "unknown architecture 'os.system'; known: .*skip_unet"),
         ("network", {"depth": 3}, "does not take these arguments"),
         ("network", {"channels": [5]}, "size mismatch for prior.network"),
         ("network", {"channels": [4, 4], "skip_channels": [2, 2]}, "Missing key"),
@@ -151,7 +167,8 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, description: s
         ("latent", {"size_px": 8}, "size mismatch for prior.latent.noise"),
         ("optimizer", {"n_steps": 9}, "size mismatch for inner_optimizer.log_lr"),
         ("optimizer", {"lr_bounds": None}, "does not hold a prior"),
-        ("objective", {"data_term": "l3"}, "data_term must be one of .*got 'l3'"),
+        ("objective", {"data": {"type": "l3"}}, "unknown objective 'l3'; known: .*mse"),
+        ("network", {"type": "mse"}, "does not hold a prior"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
@@ -159,7 +176,8 @@ def test_what_does_not_fit_the_description_is_refused(
     module: MetaModule, tmp_path: Path, suffix: str, part: str, change: dict[str, Any], text: str
 ):
     description = json.loads(json.dumps(module.description))
-    description[part].update(change)
+    described = description if part in description else description["representation"]
+    described[part].update(change)
     path = tmp_path / f"wrong{suffix}"
     if suffix == ".ckpt":
         torch.save({"state_dict": module.state_dict(), "metadip": description}, path)

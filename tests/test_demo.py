@@ -13,7 +13,7 @@ from metadip.checkpoint import save_prior
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = config.compose("train")
     prior = config.build(cfg.prior)
-    rule = config.build(cfg.optimizer, network=prior.network)
+    rule = config.build(cfg.optimizer, prior=prior)
     parts = torch.nn.ModuleDict({"prior": prior, "inner_optimizer": rule})
     description = {
         "network": prior.network.description, "latent": prior.latent.description,

@@ -35,11 +35,11 @@ INFER = ["task=denoise", "task.noise_std=0.098", "fit.steps=2", "seed=0", *COMMO
 def save_tiny_prior(path: Path) -> Path:
     """Save the prior of ``TRAIN`` before its first step, in the released form."""
     cfg = config.compose("train", TRAIN)
-    prior, objective = config.build(cfg.prior), config.build(cfg.objective)
-    optimizer = config.build(cfg.optimizer, network=prior.network)
+    prior = config.build(cfg.prior, learned=True).drawn(cfg.seed)
+    objective = config.build(cfg.objective)
+    optimizer = config.build(cfg.optimizer, prior=prior)
     description = {
-        "network": prior.network.description,
-        "latent": prior.latent.description,
+        "representation": prior.description,
         "optimizer": optimizer.description,
         "objective": objective.description,
     }

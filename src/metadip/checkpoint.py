@@ -116,7 +116,7 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
         parts.load_state_dict(
             {name: t for name, t in tensors.items() if name.startswith(TRAINED_PARTS)}
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} does not hold a prior that this version knows: {reason}"

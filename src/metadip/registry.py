@@ -53,10 +53,15 @@ def _describe_objects(cls: type[Any], name: str, apart: Collection[str]) -> None
         construct(self, *args, **kwargs)
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        told = {key: describe(bound.arguments[key]) for key in kept if key not in apart}
-        object.__setattr__(self, "description", {"type": name, **told})  # it may be frozen
+        told = {key: bound.arguments[key] for key in kept if key not in apart}
+        object.__setattr__(self, "_told", told)  # past what a module or a frozen class does with it
+
+    def description(self: Any) -> dict[str, Any]:
+        """What this was made with, in plain text."""
+        return {"type": name, **describe(self._told)}
 
     cls.__init__ = init
+    cls.description = property(description)
 
 
 def describe(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metadip.types import FitState, InverseProblem
+from metadip.types import Estimate, FitState, InverseProblem
 
 NO_PHYSICS: Any = None
 
@@ -28,9 +28,10 @@ def begin(problems: Sequence[InverseProblem], n_steps: int) -> FitState:
         problems=problems,
         n_steps=n_steps,
         active=torch.arange(n),
-        z=torch.zeros(n, 2, h, w),
+        inputs={"z": torch.zeros(n, 2, h, w)},
         generators=[torch.Generator().manual_seed(i) for i in range(n)],
         output=torch.zeros(n, c, h, w),
+        again=lambda **_: Estimate(torch.empty(0)),
     )
 
 
@@ -54,8 +55,10 @@ def run_script(
     losses = torch.ones(n, n_frames) if losses is None else losses
     unknown = without_physics(truths or [None] * n, script.shape[2:])
     state = begin(problems or unknown, n_frames - 1)
-    state.z, state.output = state.z if z is None else z, state.output.to(script.dtype)
-    state.network = lambda _: (script if clean is None else clean)[state.active, state.step]
+    state.inputs = state.inputs if z is None else {"z": z}
+    state.output = state.output.to(script.dtype)
+    frames = script if clean is None else clean
+    state.again = lambda **_: Estimate(frames[state.active, state.step])
 
     def call(method: str) -> None:
         for hook in hooks:
@@ -63,7 +66,7 @@ def run_script(
 
     call("on_reconstruction_start")
     for state.step in range(n_frames):
-        state.z_input = state.z
+        state.jitter = {}
         call("on_step_start")
         state.x_hat, state.loss = (t[state.active, state.step].clone() for t in (script, losses))
         state.taken_back = (taken_back or {}).get(state.step, {})
@@ -76,7 +79,8 @@ def run_script(
         if len(state.stop_steps) == n:
             break
         keep = torch.tensor([i not in state.stop_steps for i in state.active.tolist()])
-        state.active, state.z = state.active[keep], state.z[keep]
+        state.active = state.active[keep]
+        state.inputs = {name: tensor[keep] for name, tensor in state.inputs.items()}
     call("on_reconstruction_end")
     return state
 

@@ -65,7 +65,7 @@ class Watch(FitCallback):
         self.seen: list[torch.Tensor] = []
 
     def on_step_start(self, state):
-        self.seen.append(state.z_input)
+        self.seen.append(state.inputs["z"] + state.jitter.get("z", 0))
 
 
 def test_jitter_is_fresh_white_and_each_image_has_its_own():

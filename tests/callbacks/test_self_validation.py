@@ -188,8 +188,9 @@ class Look(FitCallback):
         self.clean: list[Tensor] = []
 
     def on_step_end(self, state: FitState) -> None:
-        torch.testing.assert_close(state.network(state.z_input), state.x_hat)
-        self.clean.append(state.network(state.z))
+        z = state.inputs["z"] + state.jitter["z"]
+        torch.testing.assert_close(state.again(z=z).x, state.x_hat)
+        self.clean.append(state.again().x)
 
 
 @pytest.mark.parametrize("stacked", [False, True])

@@ -36,7 +36,8 @@ class Spike(Hook):
         if state.step in self.steps:
             seeds = [state.problems[i].seed for i in state.active.tolist()]
             factors = torch.tensor([self.factor if s == self.seed else 1.0 for s in seeds])
-            state.z_input = state.z_input * factors[:, None, None, None]
+            z = state.inputs["z"]
+            state.jitter["z"] = z * factors[:, None, None, None] - z
 
 
 class SpoilWeights(Hook):
@@ -47,9 +48,8 @@ class SpoilWeights(Hook):
 
     def on_step_start(self, state: FitState) -> None:
         if state.step == self.step:
-            for p in state.network.params:  # type: ignore[attr-defined]
-                rows = p.data if len(state.problems) == 1 else p.data[self.row]
-                rows.mul_(self.factor)
+            for weight in state.weights.values():
+                weight[0 if len(state.problems) == 1 else self.row].mul_(self.factor)
 
 
 class Watch(Hook):

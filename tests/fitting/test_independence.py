@@ -24,7 +24,7 @@ STEPS = 12
 RULES: dict[str, tuple[Callable[[], list[Any]], bool]] = {  # hooks, and whether they stop fits
     "averaging": (lambda: [OutputEMA(0.9, bias_correction=True), BestIterate()], False),
     "ES-WMV": (lambda: [ESWMV(3, 4, min_start=2)], True),
-    "ES-EMV": (lambda: [ESEMV(0.3, 4, min_start=2)], True),
+    "ES-EMV": (lambda: [ESEMV(0.5, 2, min_start=2)], True),
     "SV-ES": (
         lambda: [SelfValidation(4, 3, min_start=2, every=2, batch_size=2, lr=1e-3)],
         True,

@@ -11,9 +11,9 @@ from deepinv.physics import Denoising
 from torch import Tensor
 
 from metadip.fitting import Execution, MomentumSGD, fit
-from metadip.fitting.weights import weights_of
+from metadip.fitting.unknowns import unknowns_of
 from metadip.physics import GaussianSensing
-from metadip.types import FitResult, FitState, InverseProblem
+from metadip.types import FitResult, FitState, InverseProblem, Start
 from tests.fitting.tiny import (
     ADAM,
     EXACT,
@@ -25,6 +25,7 @@ from tests.fitting.tiny import (
     assert_same,
     image,
     linear_prior,
+    look,
     noisy,
     sensed,
     tiny_fit,
@@ -43,7 +44,7 @@ def test_result_is_the_network_after_exactly_so_many_updates(steps: int):
     losses = []
     for step in range(steps + 1):
         x_hat = network(z)
-        loss = MSE_TV(x_hat, x_hat, problem.y).sum()
+        loss = MSE_TV(look(x_hat, x_hat, problem.y)).sum()
         losses.append(loss.item())
         if step < steps:
             optimizer.zero_grad()
@@ -123,7 +124,9 @@ def test_stopped_images_really_leave_the_batch():
 
         def on_step_end(self, state: FitState) -> None:
             self.seen.append(state.active.tolist())
-            assert len(state.x_hat) == len(state.z_input) == len(state.loss) == len(state.active)
+            assert (
+                len(state.x_hat) == len(state.inputs["z"]) == len(state.loss) == len(state.active)
+            )
 
     stop = StopImage({0: 1, 1: 0, 2: 2})
     problems = [noisy(0), noisy(1), noisy(2)]
@@ -197,7 +200,7 @@ def test_hooks_are_called_in_order_around_every_step():
     tiny_fit([noisy(0)], steps=1, hooks=[Named("a"), Named("b")])
     moments = [
         ("reconstruction_start", 0), ("step_start", 0), ("step_end", 0),
-        ("step_start", 1), ("step_end", 1), ("reconstruction_end", 1),
+        ("update_end", 0), ("step_start", 1), ("step_end", 1), ("reconstruction_end", 1),
     ]  # fmt: skip
     assert calls == [f"{name} {moment} {step}" for moment, step in moments for name in "ab"]
 
@@ -207,8 +210,9 @@ def test_what_a_hook_writes_into_the_output_is_returned_and_jitter_lasts_one_ste
         inputs: list[Tensor] = []  # noqa: RUF012, one hook per test
 
         def on_step_start(self, state: FitState) -> None:
-            self.inputs.append(state.z_input)
-            state.z_input = state.z_input.square()
+            z = state.inputs["z"]
+            self.inputs.append(z)
+            state.jitter["z"] = z.square() - z
 
         def on_reconstruction_end(self, state: FitState) -> None:
             state.output.fill_(0.25)
@@ -245,9 +249,11 @@ def test_bad_arguments_are_refused(problems: Any, change: dict[str, Any], text: 
 
 
 def test_a_start_that_does_not_name_the_weights_in_their_order_is_refused():
-    network = tiny_prior().network
-    start: dict[str, Tensor] = dict(network.named_parameters())
-    for other in (dict(reversed(start.items())), dict(list(start.items())[1:])):
+    prior = tiny_prior()
+    start = prior.start(noisy(0))
+    weights = dict(start.weights)
+    for changed in (dict(reversed(weights.items())), dict(list(weights.items())[1:])):
+        other = Start(changed, start.inputs)
         for starts in ([other], [start, other]):
             with pytest.raises(ValueError, match="does not name the weights"):
-                weights_of(network, starts, autocast=None)
+                unknowns_of(prior, starts, tuple(weights), size=(8, 8), autocast=None)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from metadip.fitting import Adam, Backtracking, Execution, fit, memory
-from metadip.fitting.memory import Recipe, bytes_per_image, chunk_size, run_in_chunks
-from metadip.types import FitResult, FitState, InverseProblem, UserError
+from metadip.fitting.memory import bytes_per_image, chunk_size, run_in_chunks
+from metadip.fitting.plan import FitPlan, Job
+from metadip.types import FitResult, FitState, UserError
 from tests.fitting.tiny import (
     ADAM,
     EXACT,
@@ -32,8 +33,8 @@ class Sizes(Hook):
         self.seen.append(len(state.problems))
 
 
-def recipe(**execution: object) -> Recipe:
-    return Recipe(tiny_prior(), MSE, ADAM, 3, Execution(**execution))  # type: ignore[arg-type]
+def plan(**execution: object) -> FitPlan:
+    return FitPlan(tiny_prior(), MSE, ADAM, 3, Execution(**execution))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +48,10 @@ def test_chunks_are_few_and_even(n_images: int, budget: float, expected: int):
 def test_the_estimate_knows_the_parts_that_are_known_exactly():
     prior, problem = tiny_prior(), noisy(0)
     weights = sum(p.nbytes for p in prior.network.parameters())
-    with_copies = bytes_per_image(problem, recipe())
-    without = bytes_per_image(problem, recipe(backtracking=None))
+    with_copies = bytes_per_image(Job(problem), plan())
+    without = bytes_per_image(Job(problem), plan(backtracking=None))
     assert with_copies - without == 3 * weights  # a copy of the weights and Adam's two moments
-    larger = bytes_per_image(noisy(0, (3, 16, 16)), recipe()) - with_copies
+    larger = bytes_per_image(Job(noisy(0, (3, 16, 16))), plan()) - with_copies
     activations = with_copies - 7 * weights
     assert 2.5 * activations < larger < 3.5 * activations  # four times the pixels
 
@@ -72,13 +73,13 @@ def peak_bytes(n_images: int) -> int:
 
 def test_the_estimate_is_near_what_an_image_takes():
     measured = (peak_bytes(6) - peak_bytes(2)) / 4
-    estimated = bytes_per_image(noisy(0, (3, 32, 32)), recipe())
+    estimated = bytes_per_image(Job(noisy(0, (3, 32, 32))), plan())
     assert 0.6 * measured < estimated < 1.6 * measured
 
 
 def test_a_budget_makes_chunks_with_the_same_results_and_says_so_once(caplog):
     problems, sizes = [noisy(i) for i in range(5)], Sizes()
-    per_image = bytes_per_image(problems[0], recipe())
+    per_image = bytes_per_image(Job(problems[0]), plan())
     memory.announce.cache_clear()
     with caplog.at_level(logging.INFO, logger="metadip"):
         for _ in range(2):
@@ -120,13 +121,13 @@ def test_when_memory_runs_out_the_chunk_is_halved_and_repeated(caplog):
 def test_what_is_done_is_kept():
     done: list[list[int]] = []
 
-    def run(chunk: Sequence[InverseProblem]) -> list[FitResult]:
+    def run(chunk: Sequence[Job]) -> list[FitResult]:
         if len(done) == 1 and len(chunk) == 4:
             raise torch.OutOfMemoryError
-        done.append([p.seed for p in chunk])
-        return tiny_fit(chunk, steps=0)
+        done.append([job.problem.seed for job in chunk])
+        return tiny_fit([job.problem for job in chunk], steps=0)
 
-    results = run_in_chunks([noisy(i) for i in range(9)], run, size=4)
+    results = run_in_chunks([Job(noisy(i)) for i in range(9)], run, size=4)
     assert done == [[0, 1, 2, 3], [4, 5], [6, 7], [8]]
     assert_same(results, tiny_fit([noisy(i) for i in range(9)], steps=0), **EXACT)
 

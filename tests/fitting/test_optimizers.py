@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metadip.fitting import Adam, Execution, MomentumSGD, fit
-from metadip.fitting.optimizers import Optimizer
+from metadip.fitting.rules import Rule as Optimizer
 from tests.fitting.tiny import MSE, StopImage, linear_prior, sensed
 
 MOMENTUM: dict[str, Any] = {"lr": 0.1, "momentum": 0.5, "n_steps": 3}

@@ -7,13 +7,13 @@ import torch
 from deepinv.physics import Denoising
 from torch import Tensor, nn
 
-from metadip.fitting import Adam, DataObjective, Execution, fit
+from metadip.fitting import TV, Adam, Execution, Sum, fit, mse
 from metadip.physics import MatrixSensing
-from metadip.priors import Latent, Prior, SkipUNet, draw_weights
-from metadip.types import FitResult, FitState, InverseProblem
+from metadip.priors import Latent, LatentNetwork, SkipUNet, draw_weights
+from metadip.types import Estimate, FitResult, FitState, InverseProblem, Look
 
-MSE = DataObjective("mse", tv_weight=0.0, huber_delta=1.0)
-MSE_TV = DataObjective("mse", tv_weight=0.05, huber_delta=1.0)
+MSE = Sum(mse)
+MSE_TV = Sum(mse, {"tv": TV(0.05)})
 ADAM = Adam(lr=0.02)
 # Stacked and looped convolutions sum in another order; a few steps of Adam amplify that.
 SAME: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
@@ -33,19 +33,19 @@ class LinearNetwork(nn.Module):
         return image
 
 
-def linear_prior() -> Prior:
+def linear_prior() -> LatentNetwork:
     """Return a learned linear prior of six weights, in float64."""
     network = draw_weights(LinearNetwork(3, out_channels=2), seed=1)
-    return Prior(
+    return LatentNetwork(
         network, Latent(3, size_px=8, n_wavelengths=0, noise_scale=1), learned=True
     ).double()
 
 
-def tiny_prior(*, channels: int = 3, learned: bool = True, **latent: Any) -> Prior:
+def tiny_prior(*, channels: int = 3, learned: bool = True, **latent: Any) -> LatentNetwork:
     """Return a skip network of a few hundred weights in float32, always the same."""
     network = SkipUNet(4, out_channels=channels, channels=[4], skip_channels=[2])
     options = {"size_px": 16, "n_wavelengths": 0, "noise_scale": 1.0, **latent}
-    return Prior(draw_weights(network, seed=7), Latent(4, **options), learned=learned)
+    return LatentNetwork(draw_weights(network, seed=7), Latent(4, **options), learned=learned)
 
 
 def image(seed: int, shape: tuple[int, int, int] = (3, 8, 8)) -> Tensor:
@@ -70,11 +70,18 @@ def sensed(seed: int, n_measurements: int, shape: tuple[int, int, int]) -> Inver
     return InverseProblem(physics.A(x), physics, shape, x=x, seed=seed)
 
 
+def look(x_hat: Tensor, y_hat: Tensor, y: Tensor, **more: Any) -> Look:
+    """Return a look at images that measure as ``y_hat``."""
+    nothing: dict[str, Any] = {"weights": {}, "inputs": {}, "problems": []}
+    nothing |= {"again": lambda **_: Estimate(x_hat), "draw": torch.zeros_like}
+    return Look(**{"estimate": Estimate(x_hat), "y_hat": y_hat, "y": y, **nothing, **more})
+
+
 def tiny_fit(
     problems: Sequence[InverseProblem],
     *,
     steps: int,
-    prior: Prior | None = None,
+    prior: LatentNetwork | None = None,
     hooks: Sequence[Any] = (),
     **execution: Any,
 ) -> list[FitResult]:
@@ -100,6 +107,8 @@ class Hook:
     def on_step_start(self, state: FitState) -> None: ...
 
     def on_step_end(self, state: FitState) -> None: ...
+
+    def on_update_end(self, state: FitState) -> None: ...
 
     def on_reconstruction_end(self, state: FitState) -> None: ...
 

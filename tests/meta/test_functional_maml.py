@@ -18,7 +18,7 @@ from metadip.meta import (
     inner_optimizer,
 )
 from metadip.meta.learn2learn_maml import Learn2LearnMAML
-from metadip.priors import Prior
+from metadip.priors import LatentNetwork
 from metadip.types import InverseProblem
 from tests.fitting.tiny import MSE_TV, sensed, tiny_prior
 
@@ -34,14 +34,14 @@ def engine(**options: Any) -> FunctionalMAML:
 
 
 @pytest.fixture
-def prior() -> Prior:
+def prior() -> LatentNetwork:
     return tiny_prior().double()
 
 
 @pytest.fixture
-def rule(prior: Prior) -> MomentumSGD:
+def rule(prior: LatentNetwork) -> MomentumSGD:
     rule = inner_optimizer(
-        prior.network,
+        prior,
         lr=0.1,
         momentum=0.6,
         n_steps=K,
@@ -69,7 +69,7 @@ def in_float32(problems: Sequence[InverseProblem]) -> list[InverseProblem]:
 
 
 def gradients(
-    learner: Learner, prior: Prior, rule: MomentumSGD, problems: Sequence[InverseProblem]
+    learner: Learner, prior: LatentNetwork, rule: MomentumSGD, problems: Sequence[InverseProblem]
 ) -> list[Tensor | None]:
     prior, rule = copy.deepcopy((prior, rule))
     learner.outer_loss(prior, rule, MSE_TV, problems).loss.backward()
@@ -89,7 +89,7 @@ def gradients(
     ],
 )
 def test_every_way_to_compute_gives_the_gradient_of_learn2learn(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem], options: dict[str, Any]
+    prior: LatentNetwork, rule: MomentumSGD, problems: list[InverseProblem], options: dict[str, Any]
 ):
     expected = gradients(REFERENCE, prior, rule, problems)
     found = gradients(engine(**options), prior, rule, problems)
@@ -99,7 +99,7 @@ def test_every_way_to_compute_gives_the_gradient_of_learn2learn(
 
 
 def test_a_latent_that_learns_gets_its_gradient(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
+    prior: LatentNetwork, rule: MomentumSGD, problems: list[InverseProblem]
 ):
     prior.latent.noise.requires_grad_()
     for options in ({}, {"stacked": True}):
@@ -114,7 +114,7 @@ def test_a_latent_that_learns_gets_its_gradient(
 
 
 def test_reptile_moves_towards_the_adapted_weights(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
+    prior: LatentNetwork, rule: MomentumSGD, problems: list[InverseProblem]
 ):
     class Weights:
         """Read the weights of the last step out of a fit's optimizer."""
@@ -144,7 +144,7 @@ def test_reptile_moves_towards_the_adapted_weights(
 
 
 def test_mixed_precision_follows_the_weights(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
+    prior: LatentNetwork, rule: MomentumSGD, problems: list[InverseProblem]
 ):
     prior, rule, single = prior.float(), rule.float(), in_float32(problems)
     exact = engine().outer_loss(prior, rule, MSE_TV, single)
@@ -157,7 +157,7 @@ def test_mixed_precision_follows_the_weights(
 
 
 def test_mixed_precision_is_the_same_forwards_and_backwards(
-    prior: Prior, rule: MomentumSGD, problems: list[InverseProblem]
+    prior: LatentNetwork, rule: MomentumSGD, problems: list[InverseProblem]
 ):
     prior, rule = prior.float(), rule.float()
     single = in_float32(problems)
@@ -173,7 +173,7 @@ def test_mixed_precision_is_the_same_forwards_and_backwards(
     assert 0.9 < cosine < 0.999999
 
 
-def test_images_of_different_sizes_are_taken_in_turn(prior: Prior, rule: MomentumSGD):
+def test_images_of_different_sizes_are_taken_in_turn(prior: LatentNetwork, rule: MomentumSGD):
     problems = [sensed(0, 90, (3, 8, 8)), sensed(1, 60, (3, 8, 12))]
     expected = gradients(REFERENCE, prior, rule, problems)
     for ours, theirs in zip(

@@ -20,7 +20,7 @@ from metadip.meta import (
     inner_optimizer,
 )
 from metadip.meta.learn2learn_maml import Learn2LearnMAML
-from metadip.priors import Prior
+from metadip.priors import LatentNetwork
 from metadip.types import FitState, InverseProblem
 from tests.fitting.tiny import MSE_TV, Hook, sensed, tiny_prior
 
@@ -41,11 +41,11 @@ def learner(engine: str, **change: Any) -> Learner:
 
 
 @pytest.fixture
-def setting() -> tuple[Prior, MomentumSGD, InverseProblem]:
+def setting() -> tuple[LatentNetwork, MomentumSGD, InverseProblem]:
     """Return a prior, a rule whose step sizes all differ, and a sensing problem, in float64."""
     prior = tiny_prior().double()
     rule = inner_optimizer(
-        prior.network,
+        prior,
         lr=0.2,
         momentum=0.6,
         n_steps=K,

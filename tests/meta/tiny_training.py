@@ -109,7 +109,7 @@ def tiny_module(
     """Return a module that is the same at every call."""
     prior = tiny_prior().double()
     rule = inner_optimizer(
-        prior.network,
+        prior,
         lr=0.3,
         momentum=0.5,
         n_steps=2,

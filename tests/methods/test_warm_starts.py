@@ -9,20 +9,20 @@ from skimage.data import astronaut
 
 import infer as infer_script
 from metadip import command_line, config
-from metadip.fitting import Adam, DataObjective
-from metadip.methods import FitReconstructor
+from metadip.fitting import Adam, Sum, mse
+from metadip.methods import FitReconstructor, from_single_image
 from metadip.physics import Denoise
-from metadip.priors import Latent, Prior, SkipUNet
-from metadip.runs import from_single_image, train
+from metadip.priors import Latent, LatentNetwork, SkipUNet
+from metadip.runs import train
 from metadip.runs.inference import build_fit
 from metadip.types import UserError
 
-OBJECTIVE = DataObjective("mse", tv_weight=0.0, huber_delta=0.05)
+OBJECTIVE = Sum(mse)
 
 
-def tiny_prior() -> Prior:
+def tiny_prior() -> LatentNetwork:
     network = SkipUNet(8, out_channels=3, channels=[12], skip_channels=[4])
-    return Prior(network, Latent(8, size_px=8, n_wavelengths=0))
+    return LatentNetwork(network, Latent(8, size_px=8, n_wavelengths=0))
 
 
 def warm(image: Path | None, **change: int) -> FitReconstructor:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from metadip import registry
 from metadip.priors import Latent
 
 WAVES: dict[str, Any] = {"size_px": 16, "n_wavelengths": 3, "max_wavelength_px": 64.0}
@@ -76,7 +77,8 @@ def test_every_argument_changes_the_latent(change: dict[str, Any]):
 
 def test_description_rebuilds_the_latent():
     latent = Latent(2, noise_scale=0.3, min_wavelength_px=3.0, seed=4, **WAVES)
-    assert torch.equal(Latent(**latent.description)(20, 10), latent(20, 10))
+    again = registry.build("network input", latent.description)
+    assert torch.equal(again(20, 10), latent(20, 10))
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,16 @@ import pytest
 import torch
 from deepinv.physics import Denoising
 
+from metadip import registry
 from metadip.physics import CompressiveSensing, PhaseRetrieval
 from metadip.priors import (
     BackProjection,
     Coordinates,
+    LatentNetwork,
     NetworkInput,
-    Prior,
     Siren,
     SkipUNet,
     draw_weights,
-    input_from_description,
-    network_from_description,
 )
 from metadip.types import InverseProblem
 
@@ -89,7 +88,7 @@ def test_coordinates_are_the_centres_of_pixels():
 
 @pytest.mark.parametrize("entry", [Coordinates(), BackProjection(3)])
 def test_a_description_rebuilds_the_input(entry: NetworkInput):
-    twin = input_from_description(entry.description)
+    twin = registry.build("network input", entry.description)
     assert type(twin) is type(entry)
     assert twin.description == entry.description
     assert torch.equal(twin.of(problem(3, 4)), entry.of(problem(3, 4))) or isinstance(
@@ -99,10 +98,10 @@ def test_a_description_rebuilds_the_input(entry: NetworkInput):
 
 def test_unknown_descriptions_are_refused():
     with pytest.raises(ValueError, match="unknown network input 'pixels'"):
-        input_from_description({"type": "pixels"})
+        registry.build("network input", {"type": "pixels"})
     with pytest.raises(ValueError, match="'coordinates' does not take these arguments"):
-        input_from_description({"type": "coordinates", "channels": 2})
-    assert isinstance(network_from_description(Siren(2, **TINY).description), Siren)
+        registry.build("network input", {"type": "coordinates", "channels": 2})
+    assert isinstance(registry.build("network", Siren(2, **TINY).description), Siren)
 
 
 def test_a_denoiser_sees_the_back_projected_measurement():
@@ -123,7 +122,7 @@ def test_a_denoiser_does_not_serve_operators_without_an_adjoint():
 
 def test_a_denoiser_keeps_its_number_of_channels():
     network = SkipUNet(3, out_channels=3, channels=[6], skip_channels=[2], residual=True)
-    denoiser = Prior(network, BackProjection(3), learned=True)
+    denoiser = LatentNetwork(network, BackProjection(3), learned=True)
     with pytest.raises(ValueError, match="takes images of 3 channels, asked for 1"):
         denoiser.with_channels(1)
 

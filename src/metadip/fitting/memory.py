@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metadip.fitting.plan import FitPlan, Job
-from metadip.fitting.step import measured
+from metadip.fitting.step import fit_step
 from metadip.fitting.unknowns import unknowns_of
 from metadip.types import FitResult, UserError
 
@@ -52,7 +52,7 @@ def bytes_per_image(job: Job, plan: FitPlan) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        measured([problem], bound.generate(bound.inputs))
+        fit_step(bound, [problem], plan.objective, draw=torch.zeros_like, needs_grads=False)
     kept = (weight_bytes + state_bytes) * (1 if execution.backtracking is None else 2)
     step_bytes = sum(saved.values()) + weight_bytes
     return kept + max(step_bytes, WORKING_COPIES * weight_bytes + state_bytes)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from deepinv.physics import Denoising
 
-from metadip.priors import Latent, Prior, SkipUNet
+from metadip.priors import Latent, LatentNetwork, SkipUNet, draw_weights
+from metadip.seeding import Stream, generator_of
 from metadip.types import InverseProblem
 
 
@@ -14,44 +15,43 @@ def problem(shape: tuple[int, int, int], *, seed: int) -> InverseProblem:
     return InverseProblem(torch.zeros(1, *shape), Denoising(), shape, seed=seed)
 
 
-def prior(*, learned: bool, **latent: Any) -> Prior:
+def prior(*, learned: bool, **latent: Any) -> LatentNetwork:
     network = SkipUNet(4, out_channels=3, channels=[6], skip_channels=[2])
-    return Prior(
+    return LatentNetwork(
         network, Latent(4, **{"size_px": 8, "n_wavelengths": 0, **latent}), learned=learned
     )
 
 
-def test_a_learned_prior_starts_from_copies_of_what_is_stored():
+def test_a_learned_prior_starts_from_what_is_stored():
     learned = prior(learned=True)
-    weights, z = learned.start(problem((3, 12, 10), seed=1))
-    other_weights, other_z = learned.start(problem((3, 12, 10), seed=2))
-    assert torch.equal(z, learned.latent(12, 10))
-    assert torch.equal(z, other_z)
+    weights, inputs = learned.start(problem((3, 12, 10), seed=1))
+    other = learned.start(problem((3, 12, 10), seed=2))
+    assert torch.equal(inputs["z"], learned.latent(12, 10))
+    assert torch.equal(inputs["z"], other.inputs["z"])
+    assert list(weights) == [f"network.{name}" for name, _ in learned.network.named_parameters()]
     for name, stored in learned.network.named_parameters():
-        assert torch.equal(weights[name], stored)
-        assert torch.equal(weights[name], other_weights[name])
-        assert weights[name].data_ptr() != stored.data_ptr()
-        assert not weights[name].requires_grad
+        assert weights[f"network.{name}"] is stored
+        assert other.weights[f"network.{name}"] is stored
 
 
 def test_an_untrained_prior_draws_weights_and_latent_from_the_seed():
     untrained = prior(learned=False)
     noise, state = untrained.latent.noise.clone(), torch.get_rng_state()
-    weights, z = untrained.start(problem((3, 12, 10), seed=1))
-    again, z_again = untrained.start(problem((3, 12, 10), seed=1))
-    other, z_other = untrained.start(problem((3, 12, 10), seed=2))
+    weights, inputs = untrained.start(problem((3, 12, 10), seed=1))
+    again, inputs_again = untrained.start(problem((3, 12, 10), seed=1))
+    other, other_inputs = untrained.start(problem((3, 12, 10), seed=2))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(untrained.latent.noise, noise)
-    assert torch.equal(z, z_again)
-    assert not torch.equal(z, z_other)
+    assert torch.equal(inputs["z"], inputs_again["z"])
+    assert not torch.equal(inputs["z"], other_inputs["z"])
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    assert not torch.equal(weights["head.weight"], other["head.weight"])
+    assert not torch.equal(weights["network.head.weight"], other["network.head.weight"])
     stored = dict(untrained.network.named_parameters())
-    assert not torch.equal(weights["head.weight"], stored["head.weight"])
+    assert not torch.equal(weights["network.head.weight"], stored["head.weight"])
 
 
 def test_untrained_noise_covers_the_image_without_repeating():
-    _, z = prior(learned=False).start(problem((3, 16, 8), seed=1))
+    z = prior(learned=False).start(problem((3, 16, 8), seed=1)).inputs["z"]
     assert not torch.equal(z[..., :8, :], z[..., 8:, :])
 
 
@@ -62,7 +62,7 @@ def test_the_wrong_number_of_channels_is_refused():
         prior(learned=True).start(problem((1, 8, 8), seed=0))
 
 
-def rows_of(prior: Prior) -> torch.Tensor:
+def rows_of(prior: LatentNetwork) -> torch.Tensor:
     """Return weight and bias of the last layer, a row per channel."""
     head = prior.network.head
     assert isinstance(head, torch.nn.Conv2d)
@@ -94,11 +94,11 @@ def test_other_numbers_of_channels_adapt_the_last_layer_alone(
         colour.start(problem((3, 9, 8), seed=0)),
         adapted.start(problem((channels, 9, 8), seed=0)),
     )
-    assert list(old[0]) == list(new[0])
-    assert torch.equal(old[1], new[1])
-    for name, weight in old[0].items():
-        assert name.startswith("head") or torch.equal(weight, new[0][name]), name
-        assert new[0][name].dtype == torch.float64
+    assert list(old.weights) == list(new.weights)
+    assert torch.equal(old.inputs["z"], new.inputs["z"])
+    for name, weight in old.weights.items():
+        assert "head" in name or torch.equal(weight, new.weights[name]), name
+        assert new.weights[name].dtype == torch.float64
     assert not any(p.requires_grad for p in adapted.network.parameters())
     assert rows_of(colour).shape == (3, 7)  # as it was
 
@@ -110,17 +110,34 @@ def test_grey_weights_serve_colour_and_as_many_channels_need_nothing():
 
 
 def test_an_untrained_prior_of_other_channels_is_drawn_as_one_of_that_width():
-    grey = Prior(
+    grey = LatentNetwork(
         SkipUNet(4, out_channels=1, channels=[6], skip_channels=[2]),
         Latent(4, size_px=8, n_wavelengths=0),
     )
-    ours, z = prior(learned=False).with_channels(1).start(problem((1, 8, 8), seed=4))
-    theirs, expected_z = grey.start(problem((1, 8, 8), seed=4))
-    assert torch.equal(z, expected_z)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    ours = prior(learned=False).with_channels(1).start(problem((1, 8, 8), seed=4))
+    theirs = grey.start(problem((1, 8, 8), seed=4))
+    assert torch.equal(ours.inputs["z"], theirs.inputs["z"])
+    assert all(torch.equal(ours.weights[name], w) for name, w in theirs.weights.items())
 
 
 @pytest.mark.parametrize("channels", [0, 5])
 def test_no_more_than_four_channels(channels: int):
     with pytest.raises(ValueError, match=f"images have 1 to 4 channels, asked for {channels}"):
         prior(learned=True).with_channels(channels)
+
+
+def test_no_stream_of_a_fit_is_another_or_the_global_one():
+    """Weights, latent and steps draw from streams of their own; GPUs keep their generators."""
+    untrained, seen = prior(learned=False), problem((3, 8, 8), seed=5)
+    start = untrained.start(seen)
+    steps = generator_of(5, Stream.STEPS)
+    uniforms = torch.rand(4 * 8 * 8, generator=steps)
+    assert not torch.allclose(start.inputs["z"].flatten() / 0.1, uniforms)
+    raw = draw_weights(untrained.network, seed=5)
+    assert not torch.equal(start.weights["network.head.weight"], raw.head.weight)
+
+
+def test_drawing_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("reseeded"))
+    monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("reseeded"))
+    draw_weights(prior(learned=False).network, seed=3)
