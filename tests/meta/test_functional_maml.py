@@ -19,7 +19,7 @@ from metadip.meta import (
 )
 from metadip.meta.learn2learn_maml import Learn2LearnMAML
 from metadip.priors import LatentNetwork
-from metadip.types import InverseProblem
+from metadip.types import InverseProblem, Start
 from tests.fitting.tiny import MSE_TV, sensed, tiny_prior
 
 K = 5
@@ -122,7 +122,10 @@ def test_reptile_moves_towards_the_adapted_weights(
         def __init__(self) -> None:
             self.last: list[tuple[Tensor, ...]] = []
 
-        init = staticmethod(rule.init)
+        slots, init = rule.slots, staticmethod(rule.init)
+
+        def bind(self, start: Start) -> Any:
+            return tuple(start.weights), self
 
         def update(self, params: Any, grads: Any, state: Any, step: int) -> Any:
             moved, state = rule.update(params, grads, state, step)
