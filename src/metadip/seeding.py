@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
+
+
+class Stream(IntEnum):
+    """What a seed is used for; each purpose draws from a stream of its own."""
+
+    OPERATOR = 1
+    NOISE_LEVEL = 2
+    NOISE = 3
+    TASK = 4
+    WEIGHTS = 5
+    LATENT = 6
+    STEPS = 7
+    PIXELS = 8
+    JUDGE = 9
 
 
 class SampleKey(NamedTuple):
