@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
     from deepinv.physics import Physics
     from torch import Tensor
+
+
+Reading: TypeAlias = "Callable[[Tensor, Tensor | None], Tensor]"
 
 
 class UserError(Exception):
@@ -47,7 +50,10 @@ class InverseProblem:
         name: what the image is called in results, usually its file stem.
         seed: starts the random stream of this image's fit.
         scale: what the objective multiplies A(x) and y by, so that step sizes learned where
-            E||A x||^2 = ||x||^2 fit this operator; nobody else sees it.
+            E||A x||^2 = ||x||^2 fit this operator. Whoever makes the problem sets it; ``physics``,
+            ``y`` and noise levels stay in the units in which they were measured.
+        reading: (x_hat, x) -> what is shown and scored of a reconstruction, such as the magnitude
+            of a complex object; None: the reconstruction itself.
     """
 
     y: Tensor
@@ -57,6 +63,11 @@ class InverseProblem:
     name: str = ""
     seed: int = 0
     scale: float = 1.0
+    reading: Reading | None = None
+
+    def read(self, x_hat: Tensor) -> Tensor:
+        """Return what is shown and scored of a reconstruction."""
+        return x_hat if self.reading is None else self.reading(x_hat, self.x)
 
     def to(self, device: torch.device | str) -> InverseProblem:
         """Return the same problem with its tensors and operator on ``device``."""
