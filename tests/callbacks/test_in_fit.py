@@ -5,13 +5,13 @@ import torch
 
 from metadip.callbacks import ESWMV, LatentJitter, OraclePSNR, OutputEMA
 from metadip.fitting import Adam, DataObjective, Execution, fit
-from metadip.physics import Denoise
 from metadip.priors import Latent, Prior, SkipUNet
+from metadip.tasks import DenoisingTask
 from metadip.types import FitResult
 
 
 def reconstruct(images: list[int], *, stacked: bool, stop: bool) -> list[FitResult]:
-    task = Denoise(0.1, clip=False)
+    task = DenoisingTask(0.1, clip=False)
     ramp = torch.linspace(0, 1, 16)
     truths = [torch.outer(ramp, ramp.roll(5 * i))[None, None] for i in range(3)]
     problems = [task.measure(truths[i], seed=i, name=str(i)) for i in images]

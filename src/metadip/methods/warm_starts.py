@@ -111,8 +111,8 @@ def _fitted(
     """Return a learned prior whose weights explain the clean image ``x`` (1, C, H, W)."""
     from metadip.callbacks import FitCallback
     from metadip.fitting import fit
-    from metadip.physics import Denoise
     from metadip.priors import draw_weights
+    from metadip.tasks import DenoisingTask
 
     start = copy.deepcopy(prior)
     start.latent.redraw(seed, max(x.shape[-2:]))
@@ -124,6 +124,6 @@ def _fitted(
             with torch.no_grad():
                 torch._foreach_copy_(list(weights.values()), state.network.params)  # type: ignore[attr-defined]
 
-    problem = Denoise(0.0, clip=False).measure(x, seed=seed)
+    problem = DenoisingTask(0.0, clip=False).measure(x, seed=seed)
     fit([problem], start, objective, optimizer, steps=steps, hooks=[KeepWeights()])
     return start

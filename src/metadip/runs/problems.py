@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import lightning.pytorch as pl
 import torch
@@ -16,11 +15,9 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
-from metadip.physics import Denoise, MeasurementFolder, OwnOperator, check_size, load_measurement
-from metadip.physics.scaling import rescaled
-from metadip.physics.tasks import SensingTask
 from metadip.runs.process import check_apart
-from metadip.types import InverseProblem, Task, UserError
+from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
+from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
     from metadip.methods import Method
@@ -56,7 +53,7 @@ class SimulatedProblems:
         seed: the run's.
     """
 
-    def __init__(self, images: ImageFolder, task: Task, *, seed: int) -> None:
+    def __init__(self, images: ImageFolder, task: ReconstructionTask, *, seed: int) -> None:
         self.images, self.task, self.seed = images, task, seed
         self.names = images.names
 
@@ -68,14 +65,13 @@ class SimulatedProblems:
             return self.task.measure(image.x[None], seed=seed, name=image.name)
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Refuse what is no image, and one too large for its operator."""
+        """Reject files that are not images, and images too large for the task."""
         if whole:
             self.images[index]
         _, height, width = image_shape(self.images.paths[index])
         if self.images.size_px is not None:
             height = width = self.images.size_px
-        if isinstance(self.task, SensingTask):
-            check_size(self.task, (self.images.channels, height, width))
+        self.task.check_size((self.images.channels, height, width))
 
 
 class ProblemData(pl.LightningDataModule):
@@ -166,20 +162,8 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
         raise UserError(
             f"image_size={cfg.image_size} goes with input=: a measurement keeps its size"
         )
-    task = config.build(cfg.task)
-    load: Any = partial(load_measurement, task=task)
-    if cfg.physics is not None:
-        load = partial(
-            _load_own, OwnOperator(str(cfg.physics), image_shape_of=image_shape_of), method
-        )
-    is_denoising = cfg.physics is None and isinstance(task, Denoise)
     return MeasurementFolder(
-        str(cfg.measurement),
-        load=load,
-        images=is_denoising or cfg.physics is not None,
-        same_size=is_denoising,
-        truth=cfg.truth,
-        seed=cfg.seed,
+        str(cfg.measurement), reader=_reader_of(cfg), truth=cfg.truth, seed=cfg.seed
     )
 
 
@@ -227,7 +211,11 @@ def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
     return SimulatedProblems(images, config.build(cfg.task), seed=cfg.seed)
 
 
-def _load_own(operator: OwnOperator, method: Method, path: Path) -> InverseProblem:
-    """Read a measurement of the user's operator, at the scale that learned step sizes ask for."""
-    problem = operator.load(path)
-    return rescaled([problem])[0] if method.rescale else problem
+def _reader_of(cfg: config.Config) -> MeasurementReader:
+    """Return what reads the measurements: the user's own operator, or else the task."""
+    if cfg.physics is not None:
+        return OwnOperator(
+            str(cfg.physics), image_shape_of=image_shape_of, rescale=bool(cfg.rescale)
+        )
+    task: ReconstructionTask = config.build(cfg.task)
+    return task
