@@ -24,7 +24,8 @@ SHAPE = (2, 12, 14)
 
 def magnitude(x_hat: Tensor, x: Tensor | None) -> Tensor:
     """Return the magnitude of a complex image whose parts are two channels."""
-    return torch.linalg.vector_norm(x_hat, dim=1, keepdim=True)
+    shown: Tensor = torch.linalg.vector_norm(x_hat, dim=1, keepdim=True)
+    return shown
 
 
 def complex_problem(seed: int, *, known: bool = True) -> InverseProblem:

@@ -21,8 +21,8 @@ class OraclePSNR(FitCallback):
 
     Shape:
         Reads ``output`` and ``x_hat`` (A, C, H, W). After the fit ``best_psnr_db`` and
-        ``best_steps`` (N,) give the peak of ``psnr_db``; NaN and -1 without a truth. They tell of
-        the latest fit; for the curves of a ``FitResult`` use ``peak_of_curve``.
+        ``best_steps`` (N,) give the peak of ``psnr_db``; NaN and -1 without a truth. They are
+        those of the latest fit; for the curves of a ``FitResult`` use ``peak_of_curve``.
     """
 
     _truths: Tensor | None
@@ -32,7 +32,7 @@ class OraclePSNR(FitCallback):
         self.best_steps = torch.empty(0, dtype=torch.int64)
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Collect the truths, NaN where there is none, unless they are those of readings."""
+        """Stack the truths, NaN where there is none; those of readings may differ in shape."""
         self._truths = None
         if all(problem.reading is None for problem in state.problems):
             unknown = torch.full_like(state.output[:1], torch.nan)

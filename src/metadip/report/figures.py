@@ -52,8 +52,8 @@ def save_image(path: str | Path, x: Tensor) -> None:
     Shape:
         (C, H, W) or (1, C, H, W). One channel is grey, three are RGB, of others the mean is shown.
     Raises:
-        ValueError: not one image.
-        UserError: the file cannot be written.
+        ValueError: If ``x`` is not one image.
+        UserError: If the file cannot be written.
     """
     from PIL import Image
 
@@ -121,8 +121,8 @@ def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "
     Shape:
         Images (C, H, W) or (1, C, H, W), each of its own size.
     Raises:
-        ValueError: no panels, or a panel that is not one image.
-        UserError: the file cannot be written.
+        ValueError: If there are no panels, or one is not an image.
+        UserError: If the file cannot be written.
     """
     if not panels:
         raise ValueError("no panels to compare")
@@ -158,8 +158,8 @@ def save_curves(
             ``chosen_step`` if there is one.
         title: above the curves.
     Raises:
-        ValueError: none of the known curves has a value.
-        UserError: the file cannot be written.
+        ValueError: If none of the known curves has a value.
+        UserError: If the file cannot be written.
     """
     import matplotlib as mpl
 
@@ -203,8 +203,8 @@ def contact_sheet(
     """Save many images as one sheet with their names below, each fitted into a square tile.
 
     Raises:
-        ValueError: no images, not one name for each, or a tensor that is not one image.
-        UserError: the file cannot be written.
+        ValueError: If there are no images, not one name for each, or a tensor is not one image.
+        UserError: If the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 

@@ -39,8 +39,8 @@ class FitGif(FitCallback):
         single: whether the run has one image, whose picture goes to ``out`` itself.
         frames: at least 2; fewer where a fit has fewer steps or stops early.
     Raises:
-        ValueError: ``frames < 2``.
-        UserError: during a fit, ``out`` cannot be written.
+        ValueError: If ``frames`` is below 2.
+        UserError: During a fit, if ``out`` cannot be written.
     Cost: ``frames`` 8-bit copies of every image on the CPU (60 x 3 x 512 x 512: 47 MB each).
     """
 
@@ -93,8 +93,8 @@ def save_gif(path: str | Path, frames: Sequence[Frame]) -> None:
     """Save pictures of one size as an animation that repeats, each with its caption below.
 
     Raises:
-        ValueError: no frames.
-        UserError: the file cannot be written.
+        ValueError: If there are no frames.
+        UserError: If the file cannot be written.
     """
     if not frames:
         raise ValueError("no frames for an animation")

@@ -37,7 +37,7 @@ class ProblemSource(Protocol):
         ...
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Refuse a bad file, as far as its header tells or after reading it whole."""
+        """Reject a bad file, as far as its header tells or after reading it whole."""
         ...
 
 
@@ -97,7 +97,7 @@ class ProblemData(pl.LightningDataModule):
         """Agree on what is left; everybody is here, nobody has begun.
 
         Raises:
-            UserError: in every process, if one found other files than the first.
+            UserError: If a process found other files than the first; raised in all of them.
         """
         assert self.trainer is not None
         strategy = self.trainer.strategy
@@ -147,7 +147,7 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     """Return the problems that the settings name.
 
     Raises:
-        UserError: settings that contradict one another, or files that are not there.
+        UserError: If settings contradict one another, or files are missing.
     """
     if (cfg.input is None) == (cfg.measurement is None):
         raise UserError(
@@ -168,12 +168,12 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
 
 
 def check_problems(source: ProblemSource) -> None:
-    """Refuse bad files before hours of work on others.
+    """Reject bad files before hours of work on others.
 
     The first files are read whole, for ``CHECK_S`` seconds; of the others the headers.
 
     Raises:
-        UserError: a file that cannot be read or does not fit.
+        UserError: If a file cannot be read or does not fit.
     """
     end = time.monotonic() + CHECK_S
     for index in range(len(source.names)):
@@ -181,10 +181,10 @@ def check_problems(source: ProblemSource) -> None:
 
 
 def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
-    """Refuse what the method cannot do, by an example: a small picture, or the first measurement.
+    """Reject methods that cannot do the task, by an example: a small picture or a measurement.
 
     Raises:
-        UserError: the method does not serve it.
+        UserError: If the method does not serve it.
     """
     if isinstance(source, SimulatedProblems):
         x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)

@@ -41,7 +41,7 @@ class DenoisingTask:
             and rounded to 8 bits whatever ``clip`` says; a number; or None for ``noise_std``.
     Raises:
         UserError: If ``noise_std`` is not one or two finite numbers 0 <= low <= high <= 1,
-            ``noise`` is unknown, or ``level`` is none of its levels.
+            ``noise`` is unknown, or ``level`` does not fit it.
     References:
         Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
         Hendrycks and Dietterich (2019), arXiv:1903.12261, severities 2 to 4 (all but impulse).

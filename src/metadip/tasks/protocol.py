@@ -27,7 +27,7 @@ class MeasurementReader(Protocol):
         """Return the problem of a file, on the CPU, named by the file's stem.
 
         Raises:
-            UserError: the file is missing or damaged, or an entry is missing or bad.
+            UserError: If the file is missing or damaged, or an entry is missing or bad.
         """
         ...
 
@@ -48,6 +48,6 @@ class ReconstructionTask(Task, MeasurementReader, Protocol):
         """Reject images (C, H, W) that are too large to be measured, without measuring one.
 
         Raises:
-            UserError: The operator would need more memory than the task allows.
+            UserError: If the operator would need more memory than the task allows.
         """
         ...
