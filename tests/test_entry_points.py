@@ -15,7 +15,7 @@ from skimage.data import astronaut
 
 import train as train_script
 from metadip import command_line, config
-from metadip.physics import Denoise, PhaseRetrieval, save_measurement
+from metadip.tasks import DenoisingTask, PhaseRetrievalTask, save_measurement
 from tests.tiny import INFER, REPO, TRAIN, infer, read_metrics, run_script, save_tiny_prior
 
 HEAVY = ("lightning", "deepinv", "learn2learn", "kornia", "matplotlib", "wandb")
@@ -177,7 +177,7 @@ def test_the_quality_is_that_of_the_averaged_output(prior: Path, photos: Path, t
 @pytest.mark.parametrize("suffix", [".pt", ".npz", ".png"])
 def test_a_measurement_instead_of_an_image(suffix: str, prior: Path, photos: Path, tmp_path: Path):
     x = torch.from_numpy(np.array(Image.open(photos / "c.png"))).permute(2, 0, 1)[None] / 255
-    problem = Denoise(0.1, clip=False).measure(x, seed=3)
+    problem = DenoisingTask(0.1, clip=False).measure(x, seed=3)
     file = tmp_path / f"y{suffix}"
     if suffix == ".png":
         pixels = problem.y[0].clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
@@ -192,7 +192,7 @@ def test_a_measurement_instead_of_an_image(suffix: str, prior: Path, photos: Pat
 
 
 def test_a_measurement_of_magnitudes(prior: Path, tmp_path: Path):
-    task = PhaseRetrieval(1.0, noise_std=0.0, operator="structured", max_bytes=2**20)
+    task = PhaseRetrievalTask(1.0, noise_std=0.0, operator="structured", max_bytes=2**20)
     x = torch.rand((1, 3, 16, 12), generator=torch.Generator().manual_seed(0))
     save_measurement(tmp_path / "y.pt", task.measure(x, seed=5))
     arguments = [f"ckpt={prior}", f"measurement={tmp_path / 'y.pt'}", f"out={tmp_path / 'out'}"]

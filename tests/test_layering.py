@@ -12,8 +12,8 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "metadip"
 # A module imports only what stands above it here; "metadip" is the package's own __init__.py.
 LAYERS = (
     "types", "files", "metrics", "seeding", "argument_types", "config", "command_line", "data",
-    "physics", "priors", "fitting", "checkpoint", "callbacks", "meta", "methods", "report", "runs",
-    "demo", "metadip",
+    "physics", "tasks", "priors", "fitting", "checkpoint", "callbacks", "meta", "methods", "report",
+    "runs", "demo", "metadip",
 )  # fmt: skip
 
 # Outside library -> the modules (a folder ends with /) that may import it.
@@ -21,7 +21,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "learn2learn": ("meta/learn2learn_maml.py",),
     "hydra": ("config.py",),
     "omegaconf": ("config.py",),
-    "deepinv": ("physics/", "methods/"),
+    "deepinv": ("physics/", "tasks/", "methods/"),
     "kornia": ("fitting/objectives.py",),
     "torchmetrics": ("metrics.py", "meta/"),
     "wandb": (),  # through Lightning's logger only
@@ -115,7 +115,8 @@ def test_package_keeps_to_the_layers_and_seams():
 @pytest.mark.parametrize(
     ("path", "source", "message"),
     [
-        ("data/x.py", "from metadip.physics import tasks", "comes after data"),
+        ("data/x.py", "from metadip.physics import noise", "comes after data"),
+        ("physics/x.py", "from metadip.tasks import inpainting", "comes after physics"),
         ("data/x.py", "import metadip.runs as r", "comes after data"),
         ("data/x.py", "from metadip import runs", "comes after data"),
         ("data/x.py", "from ..fitting import fit", "comes after data"),
@@ -130,8 +131,8 @@ def test_package_keeps_to_the_layers_and_seams():
         ("meta/learners.py", "import learn2learn", "only in meta/learn2learn_maml.py"),
         ("runs.py", "from omegaconf import OmegaConf", "only in config.py"),
         ("runs.py", "def f():\n    import hydra.utils", "only in config.py"),
-        ("types.py", "import deepinv", "only in physics/, methods/"),
-        ("report/x.py", "if TYPE_CHECKING:\n    import deepinv", "only in physics/, methods/"),
+        ("types.py", "import deepinv", "only in physics/, tasks/, methods/"),
+        ("report/x.py", "if TYPE_CHECKING:\n    import deepinv", "only in physics/, tasks/"),
         ("callbacks/x.py", "from kornia.losses import tv", "only in fitting/objectives.py"),
         ("runs.py", "import torchmetrics", "only in metrics.py"),
         ("runs.py", "import wandb", "only in no module"),
@@ -148,6 +149,7 @@ def test_the_checker_finds(path: str, source: str, message: str):
         ("meta/x.py", "from .learners import build\nfrom metadip.meta import y"),
         ("types.py", "if TYPE_CHECKING:\n    from deepinv.physics import Physics"),
         ("physics/x.py", "import deepinv as dinv\nimport torch"),
+        ("tasks/x.py", "from metadip.physics import noise\nimport deepinv"),
         ("__init__.py", "from metadip.runs import load"),
         ("report/x.py", "from lightning.pytorch.loggers import WandbLogger"),
     ],

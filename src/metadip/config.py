@@ -35,7 +35,9 @@ WHOLE_NUMBERS = {
     "fit.batch_size": (1, False),
 }
 SWITCHES = {  # and whether null may stand instead
-    **dict.fromkeys(("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking"), False),
+    **dict.fromkeys(
+        ("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking", "rescale"), False
+    ),
     "fit.stacked": True,
 }
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}

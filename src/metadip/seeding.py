@@ -21,9 +21,7 @@ class Stream(IntEnum):
     TASK = 4
     WEIGHTS = 5
     LATENT = 6
-    STEPS = (
-        7  # what is drawn at the steps of a fit: jitter, noise on weights, probes of a divergence
-    )
+    STEPS = 7  # of a fit: jitter, noise on weights, probes of a divergence
     PIXELS = 21  # a random choice of pixels to judge by
     JUDGE_WEIGHTS = 22  # the autoencoder of self-validation
     JUDGE_ORDER = 23  # the order in which it sees reconstructions

@@ -51,7 +51,8 @@ class InverseProblem:
         name: what the image is called in results, usually its file stem.
         seed: starts the random streams of this image's fit, see ``metadip.seeding.Stream``.
         scale: what data terms multiply A(x) and y by, so that step sizes learned where
-            E||A x||^2 = ||x||^2 fit this operator. Set where the problem is made, by its task.
+            E||A x||^2 = ||x||^2 fit this operator. Set where the problem is made;
+            ``physics``, ``y`` and noise levels stay in the units in which they were measured.
         reading: maps a reconstruction and the truth (or None) to what is shown and scored; None
             shows the reconstruction itself.
     """

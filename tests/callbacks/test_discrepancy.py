@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metadip.callbacks import DiscrepancyPrinciple, OutputEMA
 from metadip.fitting import Adam, Execution, fit
-from metadip.physics import CompressiveSensing, Inpaint
+from metadip.tasks import CompressiveSensingTask, InpaintingTask
 from metadip.types import InverseProblem, UserError
 from tests.callbacks.scripted import random_script, run_script
 from tests.fitting.tiny import MSE, image, tiny_prior
@@ -78,8 +78,8 @@ def test_each_image_has_its_own_level_and_leaves_alone():
 
 
 TASKS: dict[str, Any] = {
-    "inpaint": Inpaint(0.5, noise_std=0.1, per_channel=False),
-    "sensing": CompressiveSensing(0.7, noise_std=0.1, operator="gaussian", max_bytes=10**9),
+    "inpaint": InpaintingTask(0.5, noise_std=0.1, per_channel=False),
+    "sensing": CompressiveSensingTask(0.7, noise_std=0.1, operator="gaussian", max_bytes=10**9),
 }
 
 

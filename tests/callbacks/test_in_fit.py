@@ -5,16 +5,15 @@ import torch
 
 from metadip.callbacks import ESWMV, LatentJitter, OraclePSNR, OutputEMA
 from metadip.fitting import Adam, Execution, Sum, fit, mse
-from metadip.physics import Denoise
 from metadip.priors import Latent, LatentNetwork, SkipUNet
+from metadip.tasks import DenoisingTask
 from metadip.types import FitResult
-
 
 SEED = 10  # at others a few bits of difference grow into another stopping step
 
 
 def reconstruct(images: list[int], *, stacked: bool, stop: bool) -> list[FitResult]:
-    task = Denoise(0.1, clip=False)
+    task = DenoisingTask(0.1, clip=False)
     ramp = torch.linspace(0, 1, 16)
     truths = [torch.outer(ramp, ramp.roll(5 * i))[None, None] for i in range(3)]
     problems = [task.measure(truths[i], seed=SEED + i, name=str(i)) for i in images]

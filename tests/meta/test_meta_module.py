@@ -18,7 +18,7 @@ from metadip.fitting import fit
 from metadip.meta import ENGINES, OuterSettings
 from metadip.meta.meta_module import GROUPS
 from metadip.metrics import psnr_db
-from metadip.physics import Denoise
+from metadip.tasks import DenoisingTask
 from metadip.types import InverseProblem
 from tests.fitting.tiny import image
 from tests.meta.tiny_training import (
@@ -41,7 +41,7 @@ class Faulty:
         self.calls, self.bad_call = 0, bad_call
 
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
-        problem = Denoise(0.1, clip=False).measure(x, seed=seed, name=name)
+        problem = DenoisingTask(0.1, clip=False).measure(x, seed=seed, name=name)
         self.calls += 1
         return replace(problem, y=problem.y * torch.nan) if self.calls == self.bad_call else problem
 
@@ -129,7 +129,7 @@ def test_the_latent_is_learned_where_asked_and_released(tmp_path: Path, engine: 
     """Its gradient is that of finite differences; the released form holds the learned noise."""
     module, fixed = (tiny_module(engine=engine, latent_lr=rate) for rate in (0.05, 0.0))
     noise, drawn = module.prior.latent.noise, module.prior.latent.noise.detach().clone()
-    problem = Denoise(0.1, clip=False).measure(image(0, SHAPE).double(), seed=0)
+    problem = DenoisingTask(0.1, clip=False).measure(image(0, SHAPE).double(), seed=0)
 
     def outer_loss() -> Tensor:
         parts = (module.prior, module.inner_optimizer, module.objective)

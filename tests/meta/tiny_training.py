@@ -22,7 +22,7 @@ from metadip.meta import (
     build_learner,
     inner_optimizer,
 )
-from metadip.physics import Denoise
+from metadip.tasks import DenoisingTask
 from metadip.types import CleanImage, Task
 from tests.fitting.tiny import MSE_TV, image, tiny_prior
 
@@ -99,7 +99,7 @@ def tiny_data(batch_size: int = 1, *, task: Task | None = None) -> ImageDataModu
         test_size=None,
         num_workers=0,
     )
-    task = Denoise(0.1, clip=False) if task is None else task
+    task = DenoisingTask(0.1, clip=False) if task is None else task
     return ImageDataModule(Images(), val=Images(), test=Images(), task=task, loader=loader, seed=0)
 
 

@@ -19,7 +19,7 @@ from metadip.methods import (
 )
 from metadip.methods import denoisers as module
 from metadip.metrics import psnr_db
-from metadip.physics import Denoise
+from metadip.tasks import DenoisingTask
 from metadip.types import UserError
 
 NOISE_STD = 25 / 255
@@ -204,6 +204,6 @@ def test_a_denoiser_of_other_channels_is_refused():
             return y
 
     method = DenoiserReconstructor(Coloured())
-    grey = Denoise(0.1, clip=False).measure(torch.rand(1, 1, 16, 16), seed=0)
+    grey = DenoisingTask(0.1, clip=False).measure(torch.rand(1, 1, 16, 16), seed=0)
     with pytest.raises(UserError, match="weights for images of 3 channels, not 1: set denoiser"):
         method.check(grey, task="task=denoise")

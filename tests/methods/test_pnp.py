@@ -14,8 +14,8 @@ from metadip.callbacks import FitCallback, OraclePSNR
 from metadip.methods import TV, DenoiserReconstructor, PnPADMM
 from metadip.methods.pnp import FIRST_STRENGTH, data_update, squared_norm, start_of, strengths
 from metadip.metrics import psnr_db
-from metadip.physics import CompressiveSensing, Inpaint, PhaseRetrieval
 from metadip.physics.operators import GaussianSensing, Magnitude
+from metadip.tasks import CompressiveSensingTask, InpaintingTask, PhaseRetrievalTask
 from metadip.types import FitState, InverseProblem, UserError
 from tests.methods.test_denoisers import noise, picture
 
@@ -78,10 +78,12 @@ def test_closed_forms():
     y, z = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
     x = data_update(InverseProblem(y, Denoising(), (3, 8, 8)), penalty=0.25)(z)
     torch.testing.assert_close(x, (y + 0.25 * z) / 1.25)
-    problem = Inpaint(0.5, noise_std=0.0, per_channel=False).measure(y, seed=0)
-    mask = problem.physics.mask
+    problem = InpaintingTask(0.5, noise_std=0.0, per_channel=False).measure(y, seed=0)
+    mask = problem.scale * problem.physics.mask
     x = data_update(problem, penalty=0.25)(z)
-    torch.testing.assert_close(x, (mask * problem.y + 0.25 * z) / (mask**2 + 0.25))
+    expected = (problem.scale * mask * problem.y + 0.25 * z) / (mask**2 + 0.25)
+    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(start_of(problem), mask.square() * problem.y)
 
 
 def test_updates_for_amplitudes_lower_the_objective():
@@ -116,9 +118,9 @@ def test_strengths_fall_to_the_last():
 @pytest.mark.parametrize(
     ("task", "gain_db"),
     [
-        (CompressiveSensing(0.5, **SENSING), 15),
-        (PhaseRetrieval(1.0, **SENSING), 8),
-        (Inpaint(0.5, noise_std=0.0, per_channel=False), 15),
+        (CompressiveSensingTask(0.5, **SENSING), 15),
+        (PhaseRetrievalTask(1.0, **SENSING), 8),
+        (InpaintingTask(0.5, noise_std=0.0, per_channel=False), 15),
     ],
 )
 def test_pictures_are_reconstructed(task: Any, gain_db: float):

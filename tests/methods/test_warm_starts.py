@@ -11,10 +11,10 @@ import infer as infer_script
 from metadip import command_line, config
 from metadip.fitting import Adam, Sum, mse
 from metadip.methods import FitReconstructor, from_single_image
-from metadip.physics import Denoise
 from metadip.priors import Latent, LatentNetwork, SkipUNet
 from metadip.runs import train
 from metadip.runs.inference import build_fit
+from metadip.tasks import DenoisingTask
 from metadip.types import UserError
 
 OBJECTIVE = Sum(mse)
@@ -46,9 +46,9 @@ def face(tmp_path: Path) -> Path:
 def test_the_start_explains_the_image_it_was_fitted_to(face: Path):
     method = warm(face)
     x = torch.from_numpy(astronaut()[40:168:8, 160:288:8] / 255.0).permute(2, 0, 1)[None].float()
-    start = method.reconstruct([Denoise(0.1, clip=False).measure(x, seed=0)])[0].x_hat
+    start = method.reconstruct([DenoisingTask(0.1, clip=False).measure(x, seed=0)])[0].x_hat
     assert (start - x).square().mean() < 0.3 * x.var()
-    again = warm(face).reconstruct([Denoise(0.2, clip=False).measure(x, seed=9)])[0].x_hat
+    again = warm(face).reconstruct([DenoisingTask(0.2, clip=False).measure(x, seed=9)])[0].x_hat
     assert torch.equal(start, again)
 
 
@@ -57,7 +57,7 @@ def test_a_built_in_picture_stands_in_and_untrained_weights_stay(face: Path):
     before = [p.detach().clone() for p in prior.parameters()]
     built_in, own = warm(None), warm(face)
     for method in (built_in, own):
-        method.reconstruct([Denoise(0.1, clip=False).measure(torch.rand(1, 3, 8, 8), seed=0)])
+        method.reconstruct([DenoisingTask(0.1, clip=False).measure(torch.rand(1, 3, 8, 8), seed=0)])
     ours, theirs = (list(m.prior.network.parameters()) for m in (built_in, own))
     assert any(not torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before, prior.parameters(), strict=True))
@@ -89,7 +89,7 @@ def test_a_denoiser_is_trained_released_and_fitted(tmp_path: Path):
         config.compose("infer", ["method=supervised", f"method.ckpt={ckpt}", "method.steps=2"])
     )
     x = torch.from_numpy(astronaut()[40:168:4, 160:288:4] / 255.0).permute(2, 0, 1)[None].float()
-    problem = Denoise(0.15, clip=False).measure(x, seed=0)
+    problem = DenoisingTask(0.15, clip=False).measure(x, seed=0)
     method.steps = 0
     error = (method.reconstruct([problem])[0].x_hat - x).square().mean()
     assert error < 0.7 * (problem.y - x).square().mean()

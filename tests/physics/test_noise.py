@@ -9,7 +9,8 @@ from deepinv.physics import GaussianNoise, NoiseModel, PoissonNoise, SaltPepperN
 from torch import Tensor
 
 from metadip.data import read_image
-from metadip.physics import NOISES, Denoise, SpeckleNoise, TaskMixture, load_measurement
+from metadip.physics import NOISES, SpeckleNoise
+from metadip.tasks import DenoisingTask, TaskMixture, load_measurement
 from metadip.types import UserError
 
 # Noisy PSNR of kodim12 in dB at low, medium and high, from the files that the paper's authors ship.
@@ -24,8 +25,8 @@ NUMBERS = {"gaussian": 0.2, "impulse": 0.4, "shot": 20.0, "speckle": 0.3}
 every_noise = pytest.mark.parametrize("noise", NOISES)
 
 
-def task_of(noise: str, level: str | float | None, *, clip: bool = False) -> Denoise:
-    return Denoise(0.1, clip=clip, noise=noise, level=level)
+def task_of(noise: str, level: str | float | None, *, clip: bool = False) -> DenoisingTask:
+    return DenoisingTask(0.1, clip=clip, noise=noise, level=level)
 
 
 def noisy(noise: str, level: str | float | None, x: Tensor, *, clip: bool = False) -> Tensor:
@@ -113,7 +114,7 @@ def test_the_same_on_a_gpu(noise: str):
 
 def test_a_gaussian_level_is_a_noise_std():
     x = random_image()
-    expected = Denoise(0.2, clip=False).measure(x, seed=3).y
+    expected = DenoisingTask(0.2, clip=False).measure(x, seed=3).y
     torch.testing.assert_close(noisy("gaussian", 0.2, x), expected, rtol=0, atol=0)
 
 

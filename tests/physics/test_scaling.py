@@ -16,18 +16,10 @@ from deepinv.physics.functional import gaussian_blur
 from torch import Tensor
 
 from metadip.fitting import MomentumSGD
-from metadip.physics import (
-    CompressiveSensing,
-    GaussianSensing,
-    Inpaint,
-    Magnitude,
-    MatrixSensing,
-)
-from metadip.physics import (
-    PhaseRetrieval as AmplitudeRetrieval,
-)
-from metadip.physics.scaling import operator_scale, rescaled
+from metadip.physics import GaussianSensing, Magnitude, MatrixSensing
+from metadip.physics.scaling import TOLERANCE, operator_scale, rescaled
 from metadip.physics.splitting import split
+from metadip.tasks import CompressiveSensingTask, InpaintingTask, PhaseRetrievalTask
 from metadip.types import Task
 from tests.fitting.tiny import tiny_prior
 from tests.methods.tiny_prediction import tiny_method
@@ -83,10 +75,10 @@ def test_what_is_not_homogeneous_is_let_be():
 
 
 TASKS: dict[str, Task] = {
-    "cs": CompressiveSensing(0.1, noise_std=0.0, operator="gaussian", max_bytes=10**9),
-    "structured": CompressiveSensing(0.1, noise_std=0.0, operator="structured", max_bytes=1),
-    "cpr": AmplitudeRetrieval(1.0, noise_std=0.0, operator="structured", max_bytes=1),
-    "inpaint": Inpaint(0.5, noise_std=0.0, per_channel=False),
+    "cs": CompressiveSensingTask(0.1, noise_std=0.0, operator="gaussian", max_bytes=10**9),
+    "structured": CompressiveSensingTask(0.1, noise_std=0.0, operator="structured", max_bytes=1),
+    "cpr": PhaseRetrievalTask(1.0, noise_std=0.0, operator="structured", max_bytes=1),
+    "inpaint": InpaintingTask(0.5, noise_std=0.0, per_channel=False),
 }
 
 
@@ -94,7 +86,9 @@ TASKS: dict[str, Task] = {
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tasks_of_this_package_are_at_scale(name: str, seed: int):
     problem = TASKS[name].measure(torch.rand(1, *SHAPE, generator=generator(0)), seed=seed)
-    assert scale_of(problem.physics) == 1
+    energy = (problem.scale / scale_of(problem.physics)) ** 2
+    assert energy == pytest.approx(1, rel=TOLERANCE)
+    assert name == "inpaint" or problem.scale == scale_of(problem.physics) == 1
 
 
 @pytest.mark.parametrize("seed", range(4))

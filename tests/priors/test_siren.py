@@ -8,7 +8,6 @@ import torch
 from deepinv.physics import Denoising
 
 from metadip import registry
-from metadip.physics import CompressiveSensing, PhaseRetrieval
 from metadip.priors import (
     BackProjection,
     Coordinates,
@@ -18,6 +17,7 @@ from metadip.priors import (
     SkipUNet,
     draw_weights,
 )
+from metadip.tasks import CompressiveSensingTask, PhaseRetrievalTask
 from metadip.types import InverseProblem
 
 TINY: dict[str, Any] = {"out_channels": 3, "width": 16, "n_layers": 3, "omega": 30.0}
@@ -107,15 +107,15 @@ def test_unknown_descriptions_are_refused():
 def test_a_denoiser_sees_the_back_projected_measurement():
     noisy = problem(6, 7)
     assert torch.equal(BackProjection(3).of(noisy), noisy.y)
-    sensed = CompressiveSensing(0.5, noise_std=0.0, operator="gaussian", max_bytes=10**9).measure(
-        torch.rand(1, 3, 8, 8), seed=0
-    )
+    sensed = CompressiveSensingTask(
+        0.5, noise_std=0.0, operator="gaussian", max_bytes=10**9
+    ).measure(torch.rand(1, 3, 8, 8), seed=0)
     expected = sensed.physics.A_adjoint(sensed.y)
     torch.testing.assert_close(BackProjection(3).of(sensed), expected)
 
 
 def test_a_denoiser_does_not_serve_operators_without_an_adjoint():
-    task = PhaseRetrieval(1.0, noise_std=0.0, operator="gaussian", max_bytes=10**9)
+    task = PhaseRetrievalTask(1.0, noise_std=0.0, operator="gaussian", max_bytes=10**9)
     with pytest.raises(ValueError, match="has no adjoint, which this prior's input needs"):
         BackProjection(3).of(task.measure(torch.rand(1, 3, 8, 8), seed=0))
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from metadip.physics import Denoise, save_measurement
 from metadip.report import nmse, psnr_db, save_image
+from metadip.tasks import DenoisingTask, save_measurement
 from tests.tiny import infer, save_tiny_prior
 
 DIP = [
@@ -55,7 +55,7 @@ def x() -> torch.Tensor:
 
 
 def test_a_truth_gives_scores_and_changes_nothing(prior: Path, x: torch.Tensor, tmp_path: Path):
-    problem = Denoise(0.1, clip=False, noise="speckle", level="low").measure(x, seed=3)
+    problem = DenoisingTask(0.1, clip=False, noise="speckle", level="low").measure(x, seed=3)
     save_image(tmp_path / "noisy.png", problem.y)
     save_image(tmp_path / "clean.png", x)
     rule = ["callbacks=es_wmv", "callbacks.es_wmv.window=2", "fit.steps=8"]
@@ -79,7 +79,7 @@ def test_a_folder_of_mixed_measurements_and_channels(prior: Path, x: torch.Tenso
     folder, truth = tmp_path / "y", tmp_path / "x"
     folder.mkdir()
     truth.mkdir()
-    task = Denoise(0.1, clip=True)
+    task = DenoisingTask(0.1, clip=True)
     save_image(folder / "colour.png", task.measure(x, seed=0).y)
     save_image(folder / "grey.png", task.measure(x[:, :1], seed=1).y)
     save_measurement(folder / "two.pt", task.measure(x[:, :2], seed=2))

@@ -60,8 +60,8 @@ def test_processes_that_found_other_files_are_refused(strategy: Processes):
         set_up(strategy)
 
 
-@pytest.mark.parametrize(("settings", "scale"), [([], 0.5), (["method.rescale=false"], 1.0)])
-def test_operators_are_rescaled_where_the_method_says(
+@pytest.mark.parametrize(("settings", "scale"), [([], 0.5), (["rescale=false"], 1.0)])
+def test_own_operators_are_rescaled_unless_told_otherwise(
     settings: list[str], scale: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "lab4715.py").write_text(DOUBLE)
@@ -71,5 +71,4 @@ def test_operators_are_rescaled_where_the_method_says(
     chosen = [f"ckpt={prior}", "physics=lab4715:Double", f"measurement={tmp_path / 'scan.pt'}"]
     cfg = config.compose("infer", [*chosen, *settings])
     method = runs.build_method(cfg)
-    assert method.rescale == (scale != 1)
     assert problems_of(cfg, method)[0].scale == pytest.approx(scale)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from metadip.fitting import MomentumSGD
 from metadip.meta.meta_module import MetaModule
-from metadip.physics import as_taken
 
 
 class ValidationPicture(pl.Callback):
@@ -38,8 +37,9 @@ class ValidationPicture(pl.Callback):
             return
         problem, result = pl_module.val_picture
         pl_module.val_picture = None
-        shown = [problem.x, as_taken(problem), result.x_hat]
-        panels = [x for x in shown if x is not None and x.shape == result.x_hat.shape]
+        restored = problem.read(result.x_hat)
+        shown = [problem.x, problem.y, restored]
+        panels = [x for x in shown if x is not None and x.shape == restored.shape]
         picture = torch.cat(panels, dim=-1)[0].clamp(0, 1).cpu()
         self._show(trainer, "reconstruction", picture)
         self._show(trainer, "step_sizes", step_size_picture(pl_module.inner_optimizer))

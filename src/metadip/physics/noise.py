@@ -10,10 +10,7 @@ import torch
 from deepinv.physics import GaussianNoise, NoiseModel, PoissonNoise, SaltPepperNoise
 from torch import Generator, Tensor
 
-from metadip.seeding import generator_of, seed_of
-
-# Streams of one seed, independent of one another.
-_OPERATOR, _NOISE_LEVEL, _NOISE_PATTERN, _TASK = 1, 2, 3, 4
+from metadip.seeding import Stream, generator_of, seed_of
 
 
 class SpeckleNoise(NoiseModel):
@@ -112,17 +109,17 @@ NOISES: Mapping[str, NoiseKind] = {
 
 def operator_seed(seed: int) -> int:
     """Return the seed of the operator that belongs to the measurement with ``seed``."""
-    return seed_of(seed, _OPERATOR)
+    return seed_of(seed, Stream.OPERATOR)
 
 
 def task_generator(seed: int) -> Generator:
     """Return the generator that draws the task of the measurement with ``seed``."""
-    return generator_of(seed, _TASK)
+    return generator_of(seed, Stream.TASK)
 
 
 def draw_noise_std(low: float, high: float, *, seed: int) -> float:
     """Draw a noise level uniformly from [low, high]."""
-    generator = generator_of(seed, _NOISE_LEVEL)
+    generator = generator_of(seed, Stream.NOISE_LEVEL)
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
@@ -132,7 +129,7 @@ def add_noise(kind: str, x: Tensor, level: float, *, seed: int) -> Tensor:
     deepinv's noise models hold a generator that is bound to one device and cannot be pickled, so
     they only carry the level and the pattern is drawn here.
     """
-    return NOISES[kind].add(x, level, generator_of(seed, _NOISE_PATTERN))
+    return NOISES[kind].add(x, level, generator_of(seed, Stream.NOISE))
 
 
 def add_gaussian_noise(y: Tensor, noise_std: float, *, seed: int) -> Tensor:

@@ -22,10 +22,10 @@ class MatrixSensing(LinearPhysics):
     Shape:
         ``A``: (B, C, H, W) -> (B, M). ``A_adjoint``: (B, M) -> (B, C, H, W).
     Args:
-        matrix: A, (M, C*H*W). Fits expect E||A vec(x)||^2 = ||x||^2, that is ||A||_F^2 = C*H*W.
+        matrix: A, (M, C*H*W). Where ||A||_F^2 is not C*H*W, give the problem a ``scale``.
         image_shape: (C, H, W).
     Raises:
-        ValueError: the matrix has not C*H*W columns, or an input does not fit.
+        ValueError: If the matrix does not have C*H*W columns, or an input does not fit.
     Cost: stores the matrix; each product takes 2*M*N operations.
     """
 
@@ -63,8 +63,8 @@ class GaussianSensing(MatrixSensing):
         seed: fixes the matrix; drawn on the CPU, so the same seed gives it on every device.
         max_bytes: largest float32 matrix that may be drawn.
     Raises:
-        ValueError: ``n_measurements < 1``, or an input that does not fit.
-        UserError: the matrix would take more than ``max_bytes``.
+        ValueError: If ``n_measurements`` is below 1, or an input does not fit.
+        UserError: If the matrix would take more than ``max_bytes``.
     Cost: stores M*N floats (M = 3072 at 3 x 64 x 64: 151 MB). Use ``StructuredSensing`` above that.
     Example:
         >>> op = GaussianSensing((1, 8, 8), n_measurements=16, seed=0, max_bytes=2**20)
@@ -103,7 +103,7 @@ class StructuredSensing(LinearPhysics):
         seed: fixes signs and rows (drawn on the CPU).
         n_layers: L, at least 1.
     Raises:
-        ValueError: ``n_measurements < 1``, ``n_layers < 1``, or an input that does not fit.
+        ValueError: If ``n_measurements`` or ``n_layers`` is below 1, or an input does not fit.
     Cost: O(L N log N) time, one byte per sign and eight per measurement.
     References:
         Do et al. (2012), Fast and Efficient Compressive Sensing Using Structurally Random Matrices,
@@ -214,10 +214,10 @@ def matrix_bytes(image_shape: ImageShape, n_measurements: int) -> int:
 
 
 def check_matrix_size(image_shape: ImageShape, n_measurements: int, *, max_bytes: int) -> None:
-    """Refuse a dense matrix that would be too large.
+    """Reject dense matrices that would be too large.
 
     Raises:
-        UserError: it would take more than ``max_bytes``.
+        UserError: If the matrix would take more than ``max_bytes``.
     """
     n_bytes = matrix_bytes(image_shape, n_measurements)
     if n_bytes > max_bytes:
@@ -240,7 +240,7 @@ def draw_sensing(
     """Draw a sensing operator by name; "auto" is the dense matrix where it fits into ``max_bytes``.
 
     Raises:
-        UserError: "gaussian" with a matrix above ``max_bytes``.
+        UserError: If "gaussian" would need a matrix above ``max_bytes``.
     """
     if kind == "auto":
         fits = matrix_bytes(image_shape, n_measurements) <= max_bytes
@@ -263,13 +263,13 @@ def _size(n_bytes: int) -> str:
 
 
 def _check(batch: Tensor, expected: tuple[int, ...], what: str) -> None:
-    """Refuse a batch whose items do not have the expected shape."""
+    """Reject batches whose items do not have the expected shape."""
     if tuple(batch.shape[1:]) != tuple(expected):
         shape = ", ".join(map(str, expected))
         raise ValueError(f"expected {what} (B, {shape}), got {tuple(batch.shape)}")
 
 
 def _check_count(n_measurements: int) -> None:
-    """Refuse an operator without measurements."""
+    """Reject operators without measurements."""
     if n_measurements < 1:
         raise ValueError(f"n_measurements must be at least 1, got {n_measurements}")

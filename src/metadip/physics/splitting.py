@@ -28,7 +28,7 @@ def split(
     tensors, such as that of ``deepinv.physics.StackedPhysics``, becomes a vector.
 
     Raises:
-        ValueError: an image shape that cannot be told from ``y`` and ``physics``.
+        ValueError: If the image shape cannot be told from ``y`` and ``physics``.
     """
     with torch.inference_mode(False), torch.no_grad():
         if any(tensor.is_inference() for tensor in _tensors(physics)):  # autograd refuses them
@@ -49,7 +49,7 @@ def image_shape_of(y: Measured, physics: Physics) -> ImageShape:
     The adjoint is asked before ``img_size``, which means the measurement in some operators.
 
     Raises:
-        ValueError: the operator says nothing and has no adjoint that gives an image.
+        ValueError: If the operator does not tell it and has no adjoint that gives an image.
     """
     linear = physics.B if isinstance(getattr(physics, "B", None), Physics) else physics
     shape: Sequence[int] | None = getattr(linear, "image_shape", None)

@@ -36,6 +36,8 @@ class Coordinates(nn.Module):
         ``of`` -> (1, 2, H, W).
     """
 
+    description: dict[str, Any]
+
     channels = 2
 
     def __init__(self) -> None:
@@ -72,6 +74,8 @@ class BackProjection(nn.Module):
         Barbano et al. (2021), An Educated Warm Start for Deep Image Prior-based Micro CT
         Reconstruction, arXiv:2111.11926 (a network trained on such inputs, then fitted).
     """
+
+    description: dict[str, Any]
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ class Latent(nn.Module):
     """
 
     noise: nn.Parameter
+    description: dict[str, Any]
 
     def __init__(
         self,

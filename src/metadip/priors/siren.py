@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,8 @@ class Siren(nn.Module):
         >>> Siren(2, out_channels=3, width=8, n_layers=2, omega=30.0)(torch.zeros(1, 2, 5, 7)).shape
         torch.Size([1, 3, 5, 7])
     """
+
+    description: dict[str, Any]
 
     def __init__(
         self, in_channels: int, *, out_channels: int, width: int, n_layers: int, omega: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,8 @@ class SkipUNet(nn.Module):
         >>> net(torch.zeros(1, 4, 13, 9)).shape
         torch.Size([1, 3, 13, 9])
     """
+
+    description: dict[str, Any]
 
     def __init__(
         self,

@@ -52,8 +52,8 @@ def save_image(path: str | Path, x: Tensor) -> None:
     Shape:
         (C, H, W) or (1, C, H, W). One channel is grey, three are RGB, of others the mean is shown.
     Raises:
-        ValueError: not one image.
-        UserError: the file cannot be written.
+        ValueError: If ``x`` is not one image.
+        UserError: If the file cannot be written.
     """
     from PIL import Image
 
@@ -65,13 +65,11 @@ def save_image(path: str | Path, x: Tensor) -> None:
 def measurement_picture(problem: InverseProblem) -> Panel:
     """Return a title and an image (C, H, W) that show what was measured.
 
-    An image is shown as it was taken, stretched to [0, 1] where it is none of intensities; other
+    An image is shown as it is, or stretched to [0, 1] where it does not hold intensities; other
     measurements through the adjoint where that gives an image, stretched too; else as magnitudes
     arranged in a square, the largest white.
     """
-    from metadip.physics import as_taken
-
-    y = as_taken(problem).detach()
+    y = problem.y.detach()
     if y.ndim == 4 and y.shape[1] in (1, 3) and not y.is_complex():
         like_an_image = y.shape[1:] == problem.image_shape or bool(y.abs().max() <= 2)
         return "measured", y[0] if like_an_image else _stretch(y[0])
@@ -102,20 +100,19 @@ def _adjoint_image(problem: InverseProblem, y: Tensor) -> Tensor | None:
 
 
 def comparison_panels(problem: InverseProblem, x_hat: Tensor) -> list[Panel]:
-    """Return truth, what was measured, and the reconstruction, with PSNRs in the titles.
+    """Return truth, what was measured, and the reading of ``x_hat``, with PSNRs in the titles.
 
     Shape:
-        ``x_hat``: (1, C, H, W).
+        ``x_hat``: (1, C, H, W), of the unknown.
     """
-    from metadip.physics import as_taken
-
     title, picture = measurement_picture(problem)
+    shown = problem.read(x_hat)
     if problem.x is None:
-        return [("no ground truth", None), (title, picture), ("reconstruction", x_hat)]
+        return [("no ground truth", None), (title, picture), ("reconstruction", shown)]
     if problem.y.shape == problem.x.shape:
-        title += f", {psnr_db(as_taken(problem), problem.x).item():.2f} dB"
-    restored = f"reconstruction, {psnr_db(x_hat, problem.x).item():.2f} dB"
-    return [("truth", problem.x), (title, picture), (restored, x_hat)]
+        title += f", {psnr_db(problem.y, problem.x).item():.2f} dB"
+    restored = f"reconstruction, {psnr_db(shown, problem.x).item():.2f} dB"
+    return [("truth", problem.x), (title, picture), (restored, shown)]
 
 
 def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "") -> None:
@@ -124,8 +121,8 @@ def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "
     Shape:
         Images (C, H, W) or (1, C, H, W), each of its own size.
     Raises:
-        ValueError: no panels, or a panel that is not one image.
-        UserError: the file cannot be written.
+        ValueError: If there are no panels, or one is not an image.
+        UserError: If the file cannot be written.
     """
     if not panels:
         raise ValueError("no panels to compare")
@@ -161,8 +158,8 @@ def save_curves(
             ``chosen_step`` if there is one.
         title: above the curves.
     Raises:
-        ValueError: none of the known curves has a value.
-        UserError: the file cannot be written.
+        ValueError: If none of the known curves has a value.
+        UserError: If the file cannot be written.
     """
     import matplotlib as mpl
 
@@ -206,8 +203,8 @@ def contact_sheet(
     """Save many images as one sheet with their names below, each fitted into a square tile.
 
     Raises:
-        ValueError: no images, not one name for each, or a tensor that is not one image.
-        UserError: the file cannot be written.
+        ValueError: If there are no images, not one name for each, or a tensor is not one image.
+        UserError: If the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 

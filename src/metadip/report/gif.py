@@ -39,8 +39,8 @@ class FitGif(FitCallback):
         single: whether the run has one image, whose picture goes to ``out`` itself.
         frames: at least 2; fewer where a fit has fewer steps or stops early.
     Raises:
-        ValueError: ``frames < 2``.
-        UserError: during a fit, ``out`` cannot be written.
+        ValueError: If ``frames`` is below 2.
+        UserError: During a fit, if ``out`` cannot be written.
     Cost: ``frames`` 8-bit copies of every image on the CPU (60 x 3 x 512 x 512: 47 MB each).
     """
 
@@ -58,8 +58,7 @@ class FitGif(FitCallback):
         """Keep the output of a step that is shown."""
         if state.step in self._steps:
             for image in state.active.tolist():
-                pixels = to_pixels(state.output[image])
-                self._seen[image].append((f"step {state.step}", pixels))
+                self._seen[image].append((f"step {state.step}", _pixels(state, image)))
 
     def on_reconstruction_end(self, state: FitState) -> None:
         """Write the pictures."""
@@ -67,10 +66,15 @@ class FitGif(FitCallback):
             last = state.stop_steps.get(image, state.n_steps)
             chosen = chosen_step_of({name: curve[image] for name, curve in state.curves.items()})
             told = f"after {last} steps" if chosen in (None, last) else f"of step {chosen}"
-            result = (f"result {told}", to_pixels(state.output[image]))
+            result = (f"result {told}", _pixels(state, image))
             folder = self.out if self.single else self.out / problem.name
             save_gif(folder / "fit.gif", [*self._seen[image], result])
         del self._seen
+
+
+def _pixels(state: FitState, image: int) -> NDArray[np.uint8]:
+    """Return what is shown of the output of one image."""
+    return to_pixels(state.problems[image].read(state.output[image : image + 1]))
 
 
 def frame_steps(n_steps: int, count: int) -> list[int]:
@@ -89,8 +93,8 @@ def save_gif(path: str | Path, frames: Sequence[Frame]) -> None:
     """Save pictures of one size as an animation that repeats, each with its caption below.
 
     Raises:
-        ValueError: no frames.
-        UserError: the file cannot be written.
+        ValueError: If there are no frames.
+        UserError: If the file cannot be written.
     """
     if not frames:
         raise ValueError("no frames for an animation")

@@ -68,7 +68,7 @@ class ResultWriter(pl.Callback):
         A fit that diverged at once has no curves to draw.
         """
         folder = self.out if self.single else self.out / problem.name
-        save_image(folder / "reconstruction.png", result.x_hat)
+        save_image(folder / "reconstruction.png", problem.read(result.x_hat))
         save_comparison(folder / "comparison.png", comparison_panels(problem, result.x_hat))
         if has_curves(result.curves):
             save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)
@@ -80,8 +80,10 @@ class ResultWriter(pl.Callback):
 
 def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
     """Return the numbers of one image; quality is None where there is no ground truth."""
-    entry: Entry = {"name": problem.name, **reconstruction_metrics(result.x_hat, problem.x)}
-    entry |= {
+    scores = reconstruction_metrics(problem.read(result.x_hat), problem.x)
+    entry: Entry = {
+        "name": problem.name,
+        **scores,
         "seconds": result.seconds,
         "steps": result.steps,
         "stop_step": result.stop_step,

@@ -174,7 +174,7 @@ class Cells:
             "key": _cell_key(recipe, image),
         }
         path = self.path(recipe, image)
-        save_image(path.with_suffix(".png"), result.x_hat)
+        save_image(path.with_suffix(".png"), problem.read(result.x_hat))
         write_json(path, entry)
 
 
@@ -190,7 +190,7 @@ def _numbers(problem: InverseProblem, result: FitResult) -> dict[str, Any]:
         if name in result.curves
     }
     del entry["name"]
-    return entry | {"lpips": lpips(result.x_hat, problem.x), "curves": curves}
+    return entry | {"lpips": lpips(problem.read(result.x_hat), problem.x), "curves": curves}
 
 
 def _made_on(device: torch.device) -> str:

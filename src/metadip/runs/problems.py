@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import lightning.pytorch as pl
 import torch
@@ -16,11 +15,9 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
-from metadip.physics import Denoise, MeasurementFolder, OwnOperator, check_size, load_measurement
-from metadip.physics.scaling import rescaled
-from metadip.physics.tasks import SensingTask
 from metadip.runs.process import check_apart
-from metadip.types import InverseProblem, Task, UserError
+from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
+from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
     from metadip.methods import Method
@@ -40,7 +37,7 @@ class ProblemSource(Protocol):
         ...
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Refuse a bad file, as far as its header tells or after reading it whole."""
+        """Reject a bad file, as far as its header tells or after reading it whole."""
         ...
 
 
@@ -56,7 +53,7 @@ class SimulatedProblems:
         seed: the run's.
     """
 
-    def __init__(self, images: ImageFolder, task: Task, *, seed: int) -> None:
+    def __init__(self, images: ImageFolder, task: ReconstructionTask, *, seed: int) -> None:
         self.images, self.task, self.seed = images, task, seed
         self.names = images.names
 
@@ -68,14 +65,13 @@ class SimulatedProblems:
             return self.task.measure(image.x[None], seed=seed, name=image.name)
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Refuse what is no image, and one too large for its operator."""
+        """Reject files that are not images, and images too large for the task."""
         if whole:
             self.images[index]
         _, height, width = image_shape(self.images.paths[index])
         if self.images.size_px is not None:
             height = width = self.images.size_px
-        if isinstance(self.task, SensingTask):
-            check_size(self.task, (self.images.channels, height, width))
+        self.task.check_size((self.images.channels, height, width))
 
 
 class ProblemData(pl.LightningDataModule):
@@ -101,7 +97,7 @@ class ProblemData(pl.LightningDataModule):
         """Agree on what is left; everybody is here, nobody has begun.
 
         Raises:
-            UserError: in every process, if one found other files than the first.
+            UserError: If a process found other files than the first; raised in all of them.
         """
         assert self.trainer is not None
         strategy = self.trainer.strategy
@@ -151,7 +147,7 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     """Return the problems that the settings name.
 
     Raises:
-        UserError: settings that contradict one another, or files that are not there.
+        UserError: If settings contradict one another, or files are missing.
     """
     if (cfg.input is None) == (cfg.measurement is None):
         raise UserError(
@@ -166,30 +162,18 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
         raise UserError(
             f"image_size={cfg.image_size} goes with input=: a measurement keeps its size"
         )
-    task = config.build(cfg.task)
-    load: Any = partial(load_measurement, task=task)
-    if cfg.physics is not None:
-        load = partial(
-            _load_own, OwnOperator(str(cfg.physics), image_shape_of=image_shape_of), method
-        )
-    is_denoising = cfg.physics is None and isinstance(task, Denoise)
     return MeasurementFolder(
-        str(cfg.measurement),
-        load=load,
-        images=is_denoising or cfg.physics is not None,
-        same_size=is_denoising,
-        truth=cfg.truth,
-        seed=cfg.seed,
+        str(cfg.measurement), reader=_reader_of(cfg), truth=cfg.truth, seed=cfg.seed
     )
 
 
 def check_problems(source: ProblemSource) -> None:
-    """Refuse bad files before hours of work on others.
+    """Reject bad files before hours of work on others.
 
     The first files are read whole, for ``CHECK_S`` seconds; of the others the headers.
 
     Raises:
-        UserError: a file that cannot be read or does not fit.
+        UserError: If a file cannot be read or does not fit.
     """
     end = time.monotonic() + CHECK_S
     for index in range(len(source.names)):
@@ -197,10 +181,10 @@ def check_problems(source: ProblemSource) -> None:
 
 
 def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
-    """Refuse what the method cannot do, by an example: a small picture, or the first measurement.
+    """Reject methods that cannot do the task, by an example: a small picture or a measurement.
 
     Raises:
-        UserError: the method does not serve it.
+        UserError: If the method does not serve it.
     """
     if isinstance(source, SimulatedProblems):
         x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)
@@ -227,7 +211,11 @@ def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
     return SimulatedProblems(images, config.build(cfg.task), seed=cfg.seed)
 
 
-def _load_own(operator: OwnOperator, method: Method, path: Path) -> InverseProblem:
-    """Read a measurement of the user's operator, at the scale that learned step sizes ask for."""
-    problem = operator.load(path)
-    return rescaled([problem])[0] if method.rescale else problem
+def _reader_of(cfg: config.Config) -> MeasurementReader:
+    """Return what reads the measurements: the user's own operator, or else the task."""
+    if cfg.physics is not None:
+        return OwnOperator(
+            str(cfg.physics), image_shape_of=image_shape_of, rescale=bool(cfg.rescale)
+        )
+    task: ReconstructionTask = config.build(cfg.task)
+    return task

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from metadip.data.weights import check_weights
 from metadip.physics.noise import task_generator
-from metadip.types import InverseProblem, Task, UserError
+from metadip.physics.operators import ImageShape
+from metadip.tasks.measurement_file import MeasurementFile
+from metadip.tasks.protocol import Entries, ReconstructionTask
+from metadip.types import InverseProblem, UserError
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,18 @@ class TaskMixture:
         tasks: by name; none a mixture itself.
         weights: one per task, at least 0, in any unit; 0 leaves a task out.
     Raises:
-        UserError: see ``check_weights``; or a mixture inside the mixture.
+        UserError: If a task is a mixture itself; see also ``check_weights``.
     """
 
-    tasks: Mapping[str, Task]
+    reads_images: ClassVar[bool] = False
+    same_size: ClassVar[bool] = False
+
+    tasks: Mapping[str, ReconstructionTask]
     _: KW_ONLY
     weights: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Refuse bad arguments before anything is measured."""
+        """Check the arguments before anything is measured."""
         for name, task in self.tasks.items():
             if isinstance(task, TaskMixture):
                 raise UserError(f"task.tasks.{name} is a mixture: name its tasks one by one")
@@ -48,3 +55,21 @@ class TaskMixture:
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
         return self.tasks[self.draw(seed)].measure(x, seed=seed, name=name)
+
+    def read(self, file: MeasurementFile) -> InverseProblem:
+        """Reject every file: it does not say by which task it was measured."""
+        named = ", ".join(self.tasks)
+        raise UserError(
+            f"{file.path}: task=mixture cannot tell what was measured; choose from {named}"
+        )
+
+    @staticmethod
+    def write(problem: InverseProblem) -> Entries | None:
+        """Return None: the task that was drawn writes its problems."""
+        return None
+
+    def check_size(self, image_shape: ImageShape) -> None:
+        """Reject images that are too large for a task which may be drawn."""
+        for name, task in self.tasks.items():
+            if self.weights[name]:
+                task.check_size(image_shape)

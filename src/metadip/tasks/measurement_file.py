@@ -1,47 +1,75 @@
-"""What a measurement file holds: read without running code from it, every entry checked."""
+"""Measurement files: read without running code from them, every entry checked."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from metadip.data.images import read_image
-from metadip.physics.operators import ImageShape, OperatorKind
+from metadip.physics.operators import ImageShape
 from metadip.types import UserError
 
 _MAX_CHANNELS = 4
-_MEANING = {
+_MAX_INTENSITY = 10.0  # [0, 1] plus any allowed noise stays below; 0 to 255 does not
+_MEANINGS = {
     "y": "the measurement",
     "x": "the ground truth",
     "image_shape": "C, H, W of the unknown image",
-    "mask": "1 where a value of y was observed, 0 where it was lost",
-    "seed": "that of one of our operators, or give the matrix as A",
 }
 
 
 @dataclass(frozen=True)
 class MeasurementFile:
-    """The entries of a measurement file; every complaint is a ``UserError`` with file and key."""
+    """The entries of a measurement file, read when the first of them is asked for.
+
+    Every complaint is a ``UserError`` that names file and entry.
+
+    Args:
+        path: a ``.pt`` (a dictionary) or ``.npz`` file, nothing pickled.
+        images: whether an image file is a measurement too; its only entry is ``y``.
+    """
 
     path: Path
-    content: Mapping[str, Any]
+    _: KW_ONLY
+    images: bool = False
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The entries by name, tensors, numbers and text.
+
+        Raises:
+            UserError: If there is no such file, or it cannot be read.
+        """
+        if not self.path.is_file():
+            raise UserError(f"no measurement file '{self.path}': check the path")
+        reader = READERS.get(self.path.suffix.lower())
+        if reader is not None:
+            return reader(self.path)
+        if self.images:
+            return {"y": read_image(self.path, channels=None)}
+        raise UserError(
+            f"{self.path}: a measurement of this task must be one of {', '.join(READERS)}"
+        )
 
     def error(self, key: str, problem: str) -> UserError:
         """Return the complaint about one entry."""
         return UserError(f"{self.path}: {key} {problem}")
 
-    def get(self, key: str) -> object:
-        """Return an entry that must be there."""
+    def get(self, key: str, meaning: str | None = None) -> object:
+        """Return an entry that must be there; ``meaning`` says in the complaint what it is."""
         if key not in self.content:
             found = ", ".join(map(str, self.content)) or "nothing"
-            raise self.error(key, f"is missing ({_MEANING[key]}); the file holds {found}")
+            meaning = meaning or _MEANINGS.get(key)
+            told = f" ({meaning})" if meaning else ""
+            raise self.error(key, f"is missing{told}; the file holds {found}")
         return self.content[key]
 
     def floats(self, key: str, *, complex_too: bool = False) -> Tensor:
@@ -79,25 +107,6 @@ class MeasurementFile:
             raise self.error("noise_std", f"must be a finite number of at least 0, got {value!r}")
         return float(value)
 
-    def operator(self, fallback: OperatorKind) -> OperatorKind:
-        """Return the name of the operator, or ``fallback`` where the file has none."""
-        kind, known = self.content.get("operator", fallback), get_args(OperatorKind)
-        if not isinstance(kind, str) or kind not in known:
-            raise self.error("operator", f"is {kind!r}; choose from {', '.join(known)}")
-        return cast("OperatorKind", kind)
-
-    def matrix(self, n_measurements: int, shape: ImageShape) -> tuple[Tensor, float]:
-        """Return A scaled to ||A||_F^2 = C*H*W, and the factor."""
-        matrix, expected = self.floats("A"), (n_measurements, math.prod(shape))
-        if tuple(matrix.shape) != expected:
-            found = tuple(matrix.shape)
-            raise self.error("A", f"must have shape {expected} by y and image_shape, got {found}")
-        norm = matrix.norm().item()
-        if norm == 0:
-            raise self.error("A", "is zero everywhere")
-        scale = math.sqrt(expected[1]) / norm
-        return matrix * scale, scale
-
     def image(self, key: str) -> Tensor:
         """Return an image as (1, C, H, W)."""
         value = self.floats(key)
@@ -107,17 +116,12 @@ class MeasurementFile:
         self.check_image_shape(key, tuple(batch.shape[1:]))
         return batch
 
-    def mask(self, shape: ImageShape) -> Tensor:
-        """Return what was observed of an image, zeros and ones, (1, H, W) or (C, H, W)."""
-        value = self.get("mask")
-        mask = value.float() if isinstance(value, Tensor) else torch.empty(0)
-        mask = mask[None] if mask.ndim == 2 else mask
-        if tuple(mask.shape) not in ((1, *shape[1:]), shape):
-            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise self.error("mask", f"must have shape {shape[1:]} or {shape} by y, got {found}")
-        if not bool(((mask == 0) | (mask == 1)).all()) or not bool(mask.any()):
-            raise self.error("mask", "must be 1 where y was observed, 0 where lost, and not all 0")
-        return mask
+    def intensities(self) -> Tensor:
+        """Return ``y`` as a measured image (1, C, H, W) of about [0, 1] intensity."""
+        y = self.image("y")
+        if y.abs().max() > _MAX_INTENSITY:
+            raise self.error("y", f"reaches {y.abs().max():g}; scale it to [0, 1] intensity")
+        return y
 
     def image_shape(self) -> ImageShape:
         """Return the entry ``image_shape``."""
@@ -178,23 +182,6 @@ def _plain(array: np.ndarray[Any, Any]) -> object:
         native = array.astype(array.dtype.newbyteorder("="))
         return torch.from_numpy(native)
     return array.item() if array.ndim == 0 else array.tolist()
-
-
-def open_measurement(path: str | Path, *, images: bool) -> MeasurementFile:
-    """Read a measurement file; where ``images`` may be measurements, an image is its ``y``.
-
-    Raises:
-        UserError: there is no such file, or it cannot be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no measurement file '{path}': check the path")
-    reader = READERS.get(path.suffix.lower())
-    if reader is not None:
-        return MeasurementFile(path, reader(path))
-    if images:
-        return MeasurementFile(path, {"y": read_image(path, channels=None)})
-    raise UserError(f"{path}: a measurement of this task must be one of {', '.join(READERS)}")
 
 
 READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {".pt": _read_pt, ".npz": _read_npz}

@@ -11,38 +11,30 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from metadip.physics import (
-    CompressiveSensing,
-    Denoise,
-    GaussianSensing,
-    Inpaint,
-    Magnitude,
-    PhaseRetrieval,
-    StructuredSensing,
-)
-from metadip.physics.inpainting import mask_scale
+from metadip.physics import GaussianSensing, Magnitude, StructuredSensing
+from metadip.tasks import CompressiveSensingTask, DenoisingTask, InpaintingTask, PhaseRetrievalTask
 from metadip.types import InverseProblem, Task, UserError
 
 GIB = 2**30
 NAN, INF = float("nan"), float("inf")
 
 
-def denoise(noise_std: object = 0.1, *, clip: bool = False) -> Denoise:
-    return Denoise(noise_std, clip=clip)  # type: ignore[arg-type]
+def denoise(noise_std: object = 0.1, *, clip: bool = False) -> DenoisingTask:
+    return DenoisingTask(noise_std, clip=clip)  # type: ignore[arg-type]
 
 
-def cs(noise_std: object = 0.1, **changes: object) -> CompressiveSensing:
+def cs(noise_std: object = 0.1, **changes: object) -> CompressiveSensingTask:
     arguments = {"ratio": 0.25, "operator": "auto", "max_bytes": GIB} | changes
-    return CompressiveSensing(noise_std=noise_std, **arguments)  # type: ignore[arg-type]
+    return CompressiveSensingTask(noise_std=noise_std, **arguments)  # type: ignore[arg-type]
 
 
-def cpr(noise_std: object = 0.1, **changes: object) -> PhaseRetrieval:
+def cpr(noise_std: object = 0.1, **changes: object) -> PhaseRetrievalTask:
     arguments = {"ratio": 1.0, "operator": "auto", "max_bytes": GIB} | changes
-    return PhaseRetrieval(noise_std=noise_std, **arguments)  # type: ignore[arg-type]
+    return PhaseRetrievalTask(noise_std=noise_std, **arguments)  # type: ignore[arg-type]
 
 
-def inpaint(noise_std: object = 0.1) -> Inpaint:
-    return Inpaint(0.5, noise_std=noise_std, per_channel=False)  # type: ignore[arg-type]
+def inpaint(noise_std: object = 0.1) -> InpaintingTask:
+    return InpaintingTask(0.5, noise_std=noise_std, per_channel=False)  # type: ignore[arg-type]
 
 
 TASKS: list[Callable[..., Task]] = [denoise, cs, cpr, inpaint]
@@ -61,8 +53,8 @@ def noise_of(problem: InverseProblem) -> Tensor:
 
 
 def level_of(problem: InverseProblem) -> float:
-    """Return the noise level that the task was given; an operator's factor scales it too."""
-    return float(problem.physics.noise_model.sigma) / mask_scale(problem.physics)
+    """Return the noise level of a measurement, which is the one that the task was given."""
+    return float(problem.physics.noise_model.sigma)
 
 
 @every_task

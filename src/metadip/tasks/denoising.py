@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
-from deepinv.physics import Denoising, NoiseModel
+from deepinv.physics import Denoising, GaussianNoise, NoiseModel
 from torch import Tensor
 
 from metadip.physics.noise import NOISES, add_noise, draw_noise_std
-from metadip.physics.tasks import is_finite_number, noise_range, one_image_shape
+from metadip.physics.operators import ImageShape
+from metadip.tasks.arguments import (
+    is_finite_number,
+    middle_noise_std,
+    noise_range,
+    one_image_shape,
+)
+from metadip.tasks.measurement_file import MeasurementFile
+from metadip.tasks.protocol import Entries
 from metadip.types import InverseProblem, UserError
 
 
 @dataclass(frozen=True)
-class Denoise:
+class DenoisingTask:
     """Remove noise, y = N(x).
 
     Model:
@@ -31,16 +40,19 @@ class Denoise:
         level: low, medium or high, the early-stopping paper's, whose files are clipped to [0, 1]
             and rounded to 8 bits whatever ``clip`` says; a number; or None for ``noise_std``.
     Raises:
-        UserError: ``noise_std`` is not one or two finite numbers 0 <= low <= high <= 1, ``noise``
-            is unknown, or ``level`` is none of its levels.
+        UserError: If ``noise_std`` is not one or two finite numbers 0 <= low <= high <= 1,
+            ``noise`` is unknown, or ``level`` does not fit it.
     References:
         Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
         Hendrycks and Dietterich (2019), arXiv:1903.12261, severities 2 to 4 (all but impulse).
     Example:
-        >>> problem = Denoise(0.1, clip=False).measure(torch.zeros(1, 3, 8, 8), seed=0)
+        >>> problem = DenoisingTask(0.1, clip=False).measure(torch.zeros(1, 3, 8, 8), seed=0)
         >>> problem.y.shape, round(problem.physics.noise_model.sigma.item(), 3)
         (torch.Size([1, 3, 8, 8]), 0.1)
     """
+
+    reads_images: ClassVar[bool] = True
+    same_size: ClassVar[bool] = True
 
     noise_std: float | Sequence[float]
     _: KW_ONLY
@@ -49,7 +61,7 @@ class Denoise:
     level: str | float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a bad noise level before anything is measured."""
+        """Check the arguments before anything is measured."""
         noise_range(self.noise_std)
         if self.noise not in NOISES:
             raise UserError(f"task.noise={self.noise} is unknown; choose from {', '.join(NOISES)}")
@@ -84,6 +96,26 @@ class Denoise:
             if isinstance(self.level, str):
                 y = (255 * y).round() / 255
         return InverseProblem(y, physics, shape, x=x, name=name, seed=seed)
+
+    def read(self, file: MeasurementFile) -> InverseProblem:
+        """Read ``y``, an image in [0, 1] intensity; a grey image file has one channel.
+
+        A ``noise_std`` of the file is that of Gaussian noise, and wins over the task's level.
+        """
+        y = file.intensities()
+        shape = file.check_image_shape("y", tuple(y.shape[1:]))
+        noise_std = file.noise_std(middle_noise_std(self.noise_std))
+        given = "noise_std" in file.content and self.noise == "gaussian"
+        physics = Denoising(GaussianNoise(noise_std) if given else self.noise_model(noise_std))
+        return InverseProblem(y, physics, shape, x=file.truth(shape), name=file.path.stem)
+
+    @staticmethod
+    def write(problem: InverseProblem) -> Entries | None:
+        """Return nothing more than ``y``, or None for other operators than deepinv's Denoising."""
+        return {} if isinstance(problem.physics, Denoising) else None
+
+    def check_size(self, image_shape: ImageShape) -> None:
+        """Accept any size."""
 
     def _level(self, noise_std: float) -> float:
         """Return the level as a number."""

@@ -1,6 +1,5 @@
 """Folders of measurements: what is read when, which truth belongs to which, what is refused."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from metadip.physics import Denoise, MeasurementFolder, load_measurement
+from metadip.tasks import DenoisingTask, InpaintingTask, MeasurementFolder, MeasurementReader
 from metadip.types import UserError
 
-TASK = Denoise(0.1, clip=False)
+TASK = DenoisingTask(0.1, clip=False)
+INPAINT = InpaintingTask(0.5, noise_std=0.0, per_channel=False)  # reads no image files
 
 
 def write_image(path: Path, *, size: tuple[int, int] = (6, 5), value: int = 100) -> Path:
@@ -26,9 +26,10 @@ def write_pt(path: Path, **content: torch.Tensor) -> Path:
     return path
 
 
-def folder_of(root: Path, *, truth: Path | None = None, images: bool = True) -> MeasurementFolder:
-    load = partial(load_measurement, task=TASK)
-    return MeasurementFolder(root, load=load, images=images, same_size=True, truth=truth, seed=0)
+def folder_of(
+    root: Path, *, truth: Path | None = None, reader: MeasurementReader = TASK
+) -> MeasurementFolder:
+    return MeasurementFolder(root, reader=reader, truth=truth, seed=0)
 
 
 def test_a_folder_may_mix_kinds_of_files(tmp_path: Path):
@@ -41,7 +42,7 @@ def test_a_folder_may_mix_kinds_of_files(tmp_path: Path):
     assert folder.names == ["a", "b", "c"]
     assert [folder[i].image_shape[0] for i in range(len(folder))] == [3, 3, 1]
     assert [folder[i].x for i in range(3)] == [None] * 3
-    assert folder_of(tmp_path, images=False).names == ["a", "c"]
+    assert folder_of(tmp_path, reader=INPAINT).names == ["a", "c"]
 
 
 def test_equal_stems_do_not_collide(tmp_path: Path):

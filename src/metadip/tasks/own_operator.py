@@ -9,15 +9,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from deepinv.physics import GaussianNoise, Physics
 from torch import Tensor
 
-from metadip.physics.measurement_file import MeasurementFile, open_measurement
 from metadip.physics.operators import ImageShape
+from metadip.physics.scaling import operator_scale
+from metadip.tasks.measurement_file import MeasurementFile
 from metadip.types import InverseProblem, UserError
 
 ShapeOf = Callable[[Tensor, Physics], ImageShape]
@@ -38,22 +38,26 @@ class OwnOperator:
             is only ever taken from the command line.
         image_shape_of: tells (C, H, W) from a measurement and its operator, ValueError if it
             cannot.
+        rescale: set the problem's scale by ``operator_scale``, for step sizes that were learned at
+            that of our tasks; False leaves it at 1.
     Raises:
-        UserError: no such module or name, or nothing that can be called so.
+        UserError: If there is no such module or name, or it cannot be called like that.
     """
 
-    def __init__(self, spec: str, *, image_shape_of: ShapeOf) -> None:
-        self.spec, self._image_shape_of = spec, image_shape_of
+    reads_images: ClassVar[bool] = True
+    same_size: ClassVar[bool] = False
+
+    def __init__(self, spec: str, *, image_shape_of: ShapeOf, rescale: bool = True) -> None:
+        self.spec, self._image_shape_of, self.rescale = spec, image_shape_of, rescale
         self.factory = _find(spec)
         self._takes_content = _takes_content(self.factory, spec)
 
-    def load(self, path: str | Path) -> InverseProblem:
-        """Read a measurement.
+    def read(self, file: MeasurementFile) -> InverseProblem:
+        """Read a measurement and make its operator.
 
         Raises:
-            UserError: the file is missing or bad, or the operator does not fit it.
+            UserError: If the file is missing or bad, or the operator does not fit it.
         """
-        file = open_measurement(path, images=True)
         physics, y = self.make(file.content), file.floats("y", complex_too=True)
         shape = file.image_shape() if "image_shape" in file.content else self._shape(file, physics)
         expected = self._measure(physics, shape)
@@ -66,7 +70,9 @@ class OwnOperator:
             )
         if "noise_std" in file.content:
             physics = _with_noise_std(physics, file.noise_std(0.0))
-        return InverseProblem(matching[0], physics, shape, x=file.truth(shape), name=file.path.stem)
+        y, x = matching[0], file.truth(shape)
+        scale = operator_scale(physics, shape, like=y) if self.rescale else 1.0
+        return InverseProblem(y, physics, shape, x=x, name=file.path.stem, scale=scale)
 
     def make(self, content: Mapping[str, Any]) -> Physics:
         """Return the operator of one measurement."""

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from metadip.physics import Denoise, Inpaint, as_taken, load_measurement, save_measurement
-from metadip.physics.inpainting import draw_mask, mask_scale
 from metadip.report.figures import comparison_panels
+from metadip.tasks import DenoisingTask, InpaintingTask, load_measurement, save_measurement
+from metadip.tasks.inpainting import draw_mask
 from metadip.types import InverseProblem, UserError
 
 SHAPE = (3, 5, 6)
-TASK = Inpaint(0.5, noise_std=0.1, per_channel=False)
+TASK = InpaintingTask(0.5, noise_std=0.1, per_channel=False)
 every_suffix = pytest.mark.parametrize("suffix", [".pt", ".npz"])
 
 
@@ -25,19 +25,19 @@ def picture(*shape: int) -> Tensor:
 def measured(ratio: float = 0.5, noise_std: float = 0.0, **changes: Any) -> InverseProblem:
     x = changes.pop("x", picture())
     arguments = {"per_channel": False, "seed": 3} | changes
-    task = Inpaint(ratio, noise_std=noise_std, per_channel=arguments["per_channel"])
+    task = InpaintingTask(ratio, noise_std=noise_std, per_channel=arguments["per_channel"])
     return task.measure(x, seed=arguments["seed"])
 
 
 def kept(problem: InverseProblem) -> Tensor:
-    return as_taken(problem) != 0
+    return problem.y != 0
 
 
 def test_measures_what_denoising_would_where_pixels_are_kept() -> None:
     x = picture()
-    noisy = Denoise(0.1, clip=False).measure(x, seed=3).y
+    noisy = DenoisingTask(0.1, clip=False).measure(x, seed=3).y
     problem = measured(noise_std=0.1)
-    torch.testing.assert_close(as_taken(problem), noisy * kept(problem))
+    torch.testing.assert_close(problem.y, noisy * kept(problem))
     torch.testing.assert_close(measured(1.0, noise_std=0.1).y, noisy, rtol=0, atol=0)
 
 
@@ -45,15 +45,17 @@ def test_measures_what_denoising_would_where_pixels_are_kept() -> None:
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_scale_keeps_energy(ratio: float, per_channel: bool) -> None:
     problem = measured(ratio, per_channel=per_channel)
-    gain = problem.physics.A(torch.ones(1, *SHAPE))  # the diagonal of A
-    assert gain.square().sum().item() == pytest.approx(90, rel=1e-5)
-    assert set(gain.unique().tolist()) <= {0.0, gain.max().item()}
-    torch.testing.assert_close(problem.physics.A_adjoint(gain), gain.square())
+    mask = problem.physics.A(torch.ones(1, *SHAPE))  # the diagonal of A
+    assert (problem.scale * mask).square().sum().item() == pytest.approx(90, rel=1e-5)
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    assert set(problem.physics.mask.unique().tolist()) <= {0.0, 1.0}
+    torch.testing.assert_close(problem.physics.A_adjoint(mask), mask.square())
 
 
 def test_step_is_that_of_denoising_on_average() -> None:
     x = picture(1, 4, 4)
-    steps = [p.physics.A_adjoint(p.y) for p in (measured(0.5, x=x, seed=s) for s in range(600))]
+    problems = [measured(0.5, x=x, seed=s) for s in range(600)]
+    steps = [p.scale**2 * p.physics.A_adjoint(p.y) for p in problems]
     torch.testing.assert_close(torch.cat(steps).mean(0), x[0], rtol=0.2, atol=0)
 
 
@@ -102,6 +104,7 @@ def test_saved_problem_comes_back(per_channel: bool, suffix: str, tmp_path: Path
     loaded = load_measurement(path, TASK)
     torch.testing.assert_close(loaded.y, problem.y)
     torch.testing.assert_close(loaded.physics.mask, problem.physics.mask)
+    assert loaded.scale == problem.scale
     sigma = problem.physics.noise_model.sigma
     torch.testing.assert_close(loaded.physics.noise_model.sigma, sigma)
     torch.testing.assert_close(loaded.x, problem.x)
@@ -120,12 +123,13 @@ def test_file_of_a_user(tmp_path: Path) -> None:
     problem = load_measurement(path, TASK)
     expected = torch.zeros(1, *SHAPE)
     expected[:, :, :2] = 0.7  # what stands at lost pixels is not read
-    torch.testing.assert_close(as_taken(problem), expected)
-    assert mask_scale(problem.physics) == pytest.approx(2.5**0.5)  # 12 of 30 pixels
-    assert problem.physics.noise_model.sigma == pytest.approx(0.2 * 2.5**0.5)
+    torch.testing.assert_close(problem.y, expected)
+    assert problem.scale == pytest.approx(2.5**0.5)  # 12 of 30 pixels
+    assert problem.physics.mask.unique().tolist() == [0.0, 1.0]
+    assert problem.physics.noise_model.sigma == pytest.approx(0.2)
     path = write(tmp_path / "b.npz", mask=np.ones(SHAPE, dtype=bool))
     again = load_measurement(path, TASK)
-    assert mask_scale(again.physics) == 1
+    assert again.scale == 1
     assert again.physics.noise_model.sigma == pytest.approx(0.1)
 
 
@@ -160,4 +164,4 @@ def test_bad_file(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
 )
 def test_bad_arguments(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(UserError, match=text):
-        Inpaint(**({"ratio": 0.5, "noise_std": 0.0, "per_channel": False} | changes))
+        InpaintingTask(**({"ratio": 0.5, "noise_std": 0.0, "per_channel": False} | changes))

@@ -9,20 +9,21 @@ import torch
 
 from metadip import config
 from metadip.data import ImageDataModule, LoaderSettings
-from metadip.physics import (
-    CompressiveSensing,
-    Denoise,
-    Inpaint,
-    StructuredSensing,
+from metadip.physics import StructuredSensing
+from metadip.tasks import (
+    CompressiveSensingTask,
+    DenoisingTask,
+    InpaintingTask,
+    ReconstructionTask,
     TaskMixture,
     load_measurement,
 )
-from metadip.types import CleanImage, Task, UserError
+from metadip.types import CleanImage, UserError
 
-DENOISE = Denoise([0.0, 0.2], clip=False)
-CS = CompressiveSensing(0.5, noise_std=0.0, operator="structured", max_bytes=2**20)
-INPAINT = Inpaint(0.5, noise_std=0.0, per_channel=False)
-TASKS: dict[str, Task] = {"denoise": DENOISE, "cs": CS, "inpaint": INPAINT}
+DENOISE = DenoisingTask([0.0, 0.2], clip=False)
+CS = CompressiveSensingTask(0.5, noise_std=0.0, operator="structured", max_bytes=2**20)
+INPAINT = InpaintingTask(0.5, noise_std=0.0, per_channel=False)
+TASKS: dict[str, ReconstructionTask] = {"denoise": DENOISE, "cs": CS, "inpaint": INPAINT}
 WEIGHTS = {"denoise": 3, "cs": 1.0, "inpaint": 0.0}
 N_SEEDS = 800
 

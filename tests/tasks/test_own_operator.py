@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from metadip.methods import image_shape_of
-from metadip.physics import OwnOperator
-from metadip.types import UserError
+from metadip.tasks import OwnOperator, load_measurement
+from metadip.types import InverseProblem, UserError
 
 SHAPE = (3, 6, 5)
 MODULE = '''
@@ -114,6 +114,10 @@ def own(name: str, module: str = "lab4711.operators") -> OwnOperator:
     return OwnOperator(f"{module}:{name}", image_shape_of=image_shape_of)
 
 
+def load(operator: OwnOperator, path: Path) -> InverseProblem:
+    return load_measurement(path, operator)
+
+
 def scan(folder: Path, y: Tensor, **content: object) -> Path:
     torch.save({"y": y, "image_shape": SHAPE} | content, folder / "scan.pt")
     return folder / "scan.pt"
@@ -129,7 +133,7 @@ def test_the_factory_may_ask_for_the_content(name: str, gain: float, batched: bo
     x = image()
     y = gain * x[..., ::2, :]
     content = {"gain": torch.tensor(5.0), "x": x[0]}
-    problem = own(name).load(scan(tmp_path, y if batched else y[0], **content))
+    problem = load(own(name), scan(tmp_path, y if batched else y[0], **content))
     assert problem.image_shape == SHAPE
     assert problem.name == "scan"
     torch.testing.assert_close(problem.y, y)
@@ -137,58 +141,69 @@ def test_the_factory_may_ask_for_the_content(name: str, gain: float, batched: bo
     torch.testing.assert_close(problem.x, x)
 
 
+@pytest.mark.parametrize(("rescale", "scale"), [(True, 5**-0.5), (False, 1.0)])
+def test_the_scale_is_set_where_the_problem_is_made(rescale: bool, scale: float, tmp_path: Path):
+    """Half of the rows at a gain of sqrt(10): five times the energy."""
+    spec = "lab4711.operators:with_gain"
+    operator = OwnOperator(spec, image_shape_of=image_shape_of, rescale=rescale)
+    y = 10**0.5 * image()[..., ::2, :]
+    problem = load(operator, scan(tmp_path, y, gain=torch.tensor(10**0.5)))
+    assert problem.scale == pytest.approx(scale, rel=0.08)
+    torch.testing.assert_close(problem.y, y)
+
+
 def test_a_class_is_a_factory_and_a_grey_batch_dimension_is_none(tmp_path: Path):
     y = torch.rand(1, 6, 5)  # one channel, not a batch of one
     path = scan(tmp_path, y, image_shape=(1, 6, 5))
-    problem = own("Denoising", "deepinv.physics").load(path)
+    problem = load(own("Denoising", "deepinv.physics"), path)
     torch.testing.assert_close(problem.y, y[None])
 
 
 def test_complex_measurements(tmp_path: Path):
     y = torch.fft.fft2(image()).flatten(1)
-    torch.testing.assert_close(own("Spectrum").load(scan(tmp_path, y[0])).y, y)
+    torch.testing.assert_close(load(own("Spectrum"), scan(tmp_path, y[0])).y, y)
     with pytest.raises(UserError, match=r"y must be .*, complex \(90,\), got real \(90,\)"):
-        own("Spectrum").load(scan(tmp_path, y[0].real.contiguous()))
+        load(own("Spectrum"), scan(tmp_path, y[0].real.contiguous()))
 
 
 def test_the_operator_may_tell_the_shape(tmp_path: Path):
     torch.save({"y": torch.rand(3, 6, 5)}, tmp_path / "scan.pt")
-    assert own("blur").load(tmp_path / "scan.pt").image_shape == SHAPE
+    assert load(own("blur"), tmp_path / "scan.pt").image_shape == SHAPE
     torch.save({"y": torch.rand(90, dtype=torch.cfloat)}, tmp_path / "scan.pt")
     for name in ("Broken", "Square"):
         with pytest.raises(UserError, match=r"scan\.pt: image_shape is missing \(C, H, W\), and p"):
-            own(name).load(tmp_path / "scan.pt")
+            load(own(name), tmp_path / "scan.pt")
 
 
 @pytest.mark.parametrize("name", ["Strict", "Lenient"])
 def test_a_batch_of_one_is_shown_to_the_operator_as_it_is(name: str, tmp_path: Path):
     torch.save({"y": torch.rand(1, *SHAPE)}, tmp_path / "scan.pt")
-    assert own(name).load(tmp_path / "scan.pt").image_shape == SHAPE
+    assert load(own(name), tmp_path / "scan.pt").image_shape == SHAPE
 
 
 def test_an_operator_that_is_asked_wrongly_may_raise_anything(tmp_path: Path):
     torch.save({"y": torch.rand(1, 6, 5)}, tmp_path / "scan.pt")  # one channel, not a batch
-    assert own("Strict").load(tmp_path / "scan.pt").image_shape == (1, 6, 5)
+    assert load(own("Strict"), tmp_path / "scan.pt").image_shape == (1, 6, 5)
 
 
 def test_an_image_file_is_measured_too(tmp_path: Path):
     from metadip.report import save_image
 
     save_image(tmp_path / "blurred.png", image())
-    assert own("blur").load(tmp_path / "blurred.png").image_shape == SHAPE
+    assert load(own("blur"), tmp_path / "blurred.png").image_shape == SHAPE
 
 
 def test_the_noise_level(tmp_path: Path):
     path = scan(tmp_path, torch.rand(SHAPE))
-    assert own("noisy").load(path).physics.noise_model.sigma.item() == pytest.approx(0.3)
+    assert load(own("noisy"), path).physics.noise_model.sigma.item() == pytest.approx(0.3)
     path = scan(tmp_path, torch.rand(SHAPE), noise_std=0.05)
-    assert own("noisy").load(path).physics.noise_model.sigma.item() == pytest.approx(0.05)
+    assert load(own("noisy"), path).physics.noise_model.sigma.item() == pytest.approx(0.05)
 
 
 def test_a_shared_operator_keeps_its_own_level(tmp_path: Path):
     operator = own("shared")
     levels = [{"noise_std": 0.05}, {}, {"noise_std": 0.2}]
-    problems = [operator.load(scan(tmp_path, torch.rand(SHAPE), **level)) for level in levels]
+    problems = [load(operator, scan(tmp_path, torch.rand(SHAPE), **level)) for level in levels]
     found = [problem.physics.noise_model.sigma.item() for problem in problems]
     assert found == pytest.approx([0.05, 0.3, 0.2])
 
@@ -230,10 +245,10 @@ def test_bad_names(spec: str, text: str):
 )  # fmt: skip
 def test_bad_operators(name: str, text: str, tmp_path: Path):
     with pytest.raises(UserError, match=text) as caught:
-        own(name).load(scan(tmp_path, torch.rand(3, 4, 5)))
+        load(own(name), scan(tmp_path, torch.rand(3, 4, 5)))
     assert "\n" not in str(caught.value)
 
 
 def test_the_file_never_names_the_operator(tmp_path: Path):
     path = scan(tmp_path, torch.rand(3, 3, 5), physics="lab4711.operators:number", operator="Pair")
-    assert own("plain").load(path).image_shape == SHAPE
+    assert load(own("plain"), path).image_shape == SHAPE

@@ -11,8 +11,10 @@ import torch
 from torch.utils.data import Dataset
 
 from metadip.data.images import SUFFIXES, image_names, image_shape, list_files, read_image
-from metadip.physics.measurement_file import READERS, MeasurementFile
 from metadip.seeding import seed_of_name
+from metadip.tasks.measurement_file import READERS, MeasurementFile
+from metadip.tasks.measurements import load_measurement
+from metadip.tasks.protocol import MeasurementReader
 from metadip.types import InverseProblem, UserError
 
 ALL_SUFFIXES = (*READERS, *SUFFIXES)
@@ -34,32 +36,28 @@ class MeasurementFolder(Dataset[InverseProblem]):
         solved alike alone and in a folder.
     Args:
         root: a file, or a folder of ``.pt``, ``.npz`` and, where they are measurements, images.
-        load: reads one file.
-        images: whether an image file is a measurement.
-        same_size: whether such an image has the size of the unknown one.
+        reader: reads one file: a task, or an operator of the user's.
         truth: image, or ``.pt`` or ``.npz`` with ``x``; or a folder of them; None without.
         seed: the run's.
     Raises:
-        UserError: nothing at ``root``; see ``match_truths``.
+        UserError: If there is nothing at ``root``; see also ``match_truths``.
     """
 
     def __init__(
         self,
         root: str | Path,
         *,
-        load: Callable[[Path], InverseProblem],
-        images: bool,
-        same_size: bool,
+        reader: MeasurementReader,
         truth: str | Path | None,
         seed: int,
     ) -> None:
         if not Path(root).exists():
             raise UserError(f"no measurement file or folder '{root}': check the path")
-        suffixes = ALL_SUFFIXES if images else tuple(READERS)
+        suffixes = ALL_SUFFIXES if reader.reads_images else tuple(READERS)
         self.paths = list_files(root, suffixes, what="measurements")
         self.names = image_names(self.paths, root)
         self.truths = [] if truth is None else match_truths(self.paths, root, truth)
-        self._load, self._same_size, self._seed = load, same_size, seed
+        self._reader, self._seed = reader, seed
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -68,20 +66,20 @@ class MeasurementFolder(Dataset[InverseProblem]):
         """Read one measurement, with ordinary tensors even in inference mode."""
         path = self.paths[index]
         with torch.inference_mode(False):
-            problem = self._load(path)
+            problem = load_measurement(path, self._reader)
             if self.truths:
                 problem = _with_truth(problem, self.truths[index], path)
         seed = seed_of_name(self._seed, path.name)
         return replace(problem, name=self.names[index], seed=seed)
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Refuse a bad file: by its size and an image's header, or after reading it whole."""
+        """Reject a bad file: by its size and an image's header, or after reading it whole."""
         files = [self.paths[index], *self.truths[index : index + 1]]
         for file in files:
             if file.stat().st_size == 0:
                 raise UserError(f"{file} is empty (0 bytes): copy it again or remove it")
         sizes = [image_shape(file)[1:] for file in files if file.suffix.lower() not in READERS]
-        if self._same_size and len(sizes) == 2 and sorted(sizes[0]) != sorted(sizes[1]):
+        if self._reader.same_size and len(sizes) == 2 and sorted(sizes[0]) != sorted(sizes[1]):
             raise _unequal(files[1], sizes[1], files[0], sizes[0])
         if whole:
             self[index]
@@ -91,7 +89,7 @@ def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> 
     """Return the truth of each measurement; one in a folder of truths may serve several.
 
     Raises:
-        UserError: a measurement has no truth or several, or ``truth`` is one file for several
+        UserError: If a measurement has no truth or several, or ``truth`` is one file for several
             measurements.
     """
     truth = Path(truth)
@@ -122,9 +120,8 @@ def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> 
 def _with_truth(problem: InverseProblem, truth: Path, measurement: Path) -> InverseProblem:
     """Return the problem with the ground truth of a file; grey and colour are converted."""
     shape = problem.image_shape
-    reader = READERS.get(truth.suffix.lower())
-    if reader is not None:
-        x = MeasurementFile(truth, reader(truth)).image("x")
+    if truth.suffix.lower() in READERS:
+        x = MeasurementFile(truth).image("x")
     else:
         x = read_image(truth, channels=shape[0] if shape[0] in (1, 3) else None)[None]
     if tuple(x.shape[1:]) != shape:

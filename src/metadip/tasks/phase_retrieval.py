@@ -1,0 +1,75 @@
+"""Compressive phase retrieval: magnitudes of random linear measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import torch
+from deepinv.physics import LinearPhysics, Physics
+from torch import Tensor
+
+from metadip.physics.operators import ImageShape, Magnitude, OperatorKind
+from metadip.tasks import sensing
+from metadip.tasks.measurement_file import MeasurementFile
+from metadip.tasks.protocol import Entries
+from metadip.types import InverseProblem
+
+
+@dataclass(frozen=True)
+class PhaseRetrievalTask:
+    """Recover an image from the magnitudes of random linear measurements, y = |A vec(x)| + e.
+
+    Model:
+        As ``CompressiveSensingTask``; amplitudes, not intensities; A is real, so the signs are
+        lost.
+    Args:
+        ratio: M / N, in (0, 8].
+        noise_std: level in units of y, or (low, high) from which each image draws uniformly.
+        operator: "gaussian" (dense matrix), "structured" (fast), or "auto": dense where it fits
+            into ``max_bytes``.
+        max_bytes: largest dense matrix, in bytes of float32.
+    Raises:
+        UserError: If an argument is out of range; in ``measure``, for a matrix above
+            ``max_bytes``.
+    Cost: see ``GaussianSensing`` and ``StructuredSensing``; every image has an operator of its own.
+    """
+
+    reads_images: ClassVar[bool] = False
+    same_size: ClassVar[bool] = False
+    n_layers: ClassVar[int] = 2
+
+    ratio: float
+    _: KW_ONLY
+    noise_std: float | Sequence[float]
+    operator: OperatorKind
+    max_bytes: int
+
+    def __post_init__(self) -> None:
+        """Check the arguments before anything is measured."""
+        sensing.check_sensing(self, max_ratio=8)
+
+    def physics_of(self, linear: LinearPhysics) -> Physics:
+        """Return the forward operator x -> |A vec(x)|."""
+        return Magnitude(linear)
+
+    @torch.inference_mode(mode=False)
+    def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
+        """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
+        return sensing.sense(x, self, seed=seed, name=name)
+
+    def read(self, file: MeasurementFile) -> InverseProblem:
+        """Read magnitudes and their operator; see ``metadip.tasks.sensing``."""
+        return sensing.read_sensing(file, self)
+
+    @staticmethod
+    def write(problem: InverseProblem) -> Entries | None:
+        """Return the entries of the linear operator below magnitudes, None for others."""
+        if not isinstance(problem.physics, Magnitude):
+            return None
+        return sensing.write_linear(problem.physics.B, problem.image_shape)
+
+    def check_size(self, image_shape: ImageShape) -> None:
+        """Reject images whose dense matrix would be above ``max_bytes``."""
+        sensing.check_image_size(self, image_shape)
