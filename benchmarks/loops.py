@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from metadip import config
 from metadip.callbacks import FitProgress, OraclePSNR
 from metadip.methods import FitReconstructor
+from metadip.priors import LatentNetwork
 from metadip.runs import build_fit
 from metadip.seeding import Stream, generator_of
 from metadip.types import InverseProblem
@@ -57,6 +58,12 @@ def fit_work(method: FitReconstructor, problem: InverseProblem) -> Work:
     return work
 
 
+def network_of(method: FitReconstructor) -> nn.Module:
+    """Return the network that a method fits."""
+    assert isinstance(method.prior, LatentNetwork)
+    return method.prior.network
+
+
 def bare_work(
     method: FitReconstructor,
     problem: InverseProblem,
@@ -67,7 +74,7 @@ def bare_work(
     z = method.prior.start(replace(problem, seed=0)).inputs["z"].contiguous(memory_format=layout)
 
     def work() -> None:
-        network = copy.deepcopy(method.prior.network).to(memory_format=layout)
+        network = copy.deepcopy(network_of(method)).to(memory_format=layout)
         optimizer = update(network.parameters())
         for _ in range(method.steps):
             optimizer.zero_grad()
@@ -85,7 +92,7 @@ class JitteredNetwork(nn.Module):
         super().__init__()
         start = method.prior.start(problem)
         self.z = start.inputs["z"].detach()
-        self.network = copy.deepcopy(method.prior.network)
+        self.network = copy.deepcopy(network_of(method))
         named = {name.removeprefix("network."): w for name, w in start.weights.items()}
         self.network.load_state_dict(named)
         self.std = config.compose("infer", ["method=dip"]).callbacks.jitter.std

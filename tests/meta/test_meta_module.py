@@ -18,6 +18,7 @@ from metadip.fitting import fit
 from metadip.meta import ENGINES, OuterSettings
 from metadip.meta.meta_module import GROUPS
 from metadip.metrics import psnr_db
+from metadip.priors import LatentNetwork, Representation
 from metadip.tasks import DenoisingTask
 from metadip.types import InverseProblem
 from tests.fitting.tiny import image
@@ -124,11 +125,18 @@ def test_step_sizes_and_momentum_can_begin_to_learn_later(tmp_path: Path):
     assert [lr for _, lr in record.lrs] == pytest.approx([0, 0, 0.02 * factor(2), 0.02 * factor(3)])
 
 
+def noise_of(prior: Representation) -> Tensor:
+    assert isinstance(prior, LatentNetwork)
+    noise: Tensor = prior.latent.noise
+    return noise
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_latent_is_learned_where_asked_and_released(tmp_path: Path, engine: str):
     """Its gradient is that of finite differences; the released form holds the learned noise."""
     module, fixed = (tiny_module(engine=engine, latent_lr=rate) for rate in (0.05, 0.0))
-    noise, drawn = module.prior.latent.noise, module.prior.latent.noise.detach().clone()
+    noise = noise_of(module.prior)
+    drawn = noise.detach().clone()
     problem = DenoisingTask(0.1, clip=False).measure(image(0, SHAPE).double(), seed=0)
 
     def outer_loss() -> Tensor:
@@ -145,10 +153,10 @@ def test_the_latent_is_learned_where_asked_and_released(tmp_path: Path, engine: 
     assert gradient == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-4)
     for trained in (module, fixed):
         tiny_trainer(tmp_path, max_steps=2).fit(trained, tiny_data())
-    assert torch.equal(fixed.prior.latent.noise, drawn)
+    assert torch.equal(noise_of(fixed.prior), drawn)
     assert 0.01 < (noise - drawn).abs().max() < 0.11  # two steps of Adam
     save_prior(tmp_path / "a.safetensors", module.float().state_dict(), module.description)
-    assert torch.equal(load_prior(tmp_path / "a.safetensors").prior.latent.noise, noise)
+    assert torch.equal(noise_of(load_prior(tmp_path / "a.safetensors").prior), noise)
 
 
 def test_cosine_schedule_by_hand():

@@ -133,8 +133,8 @@ def test_no_stream_of_a_fit_is_another_or_the_global_one():
     steps = generator_of(5, Stream.STEPS)
     uniforms = torch.rand(4 * 8 * 8, generator=steps)
     assert not torch.allclose(start.inputs["z"].flatten() / 0.1, uniforms)
-    raw = draw_weights(untrained.network, seed=5)
-    assert not torch.equal(start.weights["network.head.weight"], raw.head.weight)
+    raw = dict(draw_weights(untrained.network, seed=5).named_parameters())
+    assert not torch.equal(start.weights["network.head.weight"], raw["head.weight"])
 
 
 def test_drawing_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyPatch):

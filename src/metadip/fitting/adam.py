@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -29,6 +30,8 @@ class MultiStep:
         >>> [schedule(step) for step in range(5)]
         [1.0, 1.0, 0.5, 0.5, 0.25]
     """
+
+    description: dict[str, Any]
 
     def __init__(self, lr: float, *, milestones: Sequence[int], factor: float) -> None:
         if lr <= 0 or factor <= 0 or list(milestones) != sorted(set(milestones)):
@@ -62,6 +65,7 @@ class Adam:
         Kingma and Ba (2015), Adam, arXiv:1412.6980.
     """
 
+    description: dict[str, Any]
     slots = 2  # both moments
 
     def __init__(

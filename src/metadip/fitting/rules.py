@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import accumulate
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -67,6 +67,8 @@ class ByGroup:
         >>> ByGroup({"*.bias": Adam(lr=0.1), "inputs.z": Adam(lr=0.2)}).bind(start)[0]
         ('net.bias', 'inputs.z')
     """
+
+    description: dict[str, Any]
 
     def __init__(self, groups: Mapping[str, Rule]) -> None:
         if not groups:
