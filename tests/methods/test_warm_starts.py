@@ -1,6 +1,7 @@
 """Starts that rival a meta-learned one: a trained denoiser, and the weights of another image."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def tiny_prior() -> Prior:
 
 
 def warm(image: Path | None, **change: int) -> FitReconstructor:
-    numbers = {"size_px": 16, "image_steps": 60, "steps": 0, "seed": 3} | change
+    numbers: dict[str, Any] = {"size_px": 16, "image_steps": 60, "steps": 0, "seed": 3} | change
     return from_single_image(
         tiny_prior(),
         objective=OBJECTIVE,

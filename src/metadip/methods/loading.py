@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from metadip.types import UserError
 
 if TYPE_CHECKING:
+    from metadip.fitting import Execution
     from metadip.methods import FitReconstructor
 
 
@@ -18,6 +20,8 @@ def load(
     adam_lr: float | None = None,
     rescale: bool = True,
     seed: int = 0,
+    callbacks: Sequence[Any] = (),
+    execution: Execution | None = None,
 ) -> FitReconstructor:
     """Load a meta-learned prior as a deepinv ``Reconstructor``.
 
@@ -34,6 +38,7 @@ def load(
         rescale: bring operators to the scale at which the step sizes were learned, see
             ``metadip.physics.scaling``; the tasks of metadip are there already.
         seed: starts the random streams of the fits.
+        callbacks, execution: see ``FitReconstructor``.
     Raises:
         UserError: unknown ``beyond``; ``adam_lr`` not above 0, or with another rule than "adam",
             which has no use for it; see also ``metadip.checkpoint.load_prior``.
@@ -62,6 +67,8 @@ def load(
         objective=learned.objective,
         optimizer=learned.optimizer,
         steps=steps,
+        callbacks=callbacks,
+        execution=execution,
         rescale=rescale,
         seed=seed,
     )

@@ -13,6 +13,7 @@ from metadip.types import FitResult, FitState, InverseProblem, Objective, UserEr
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from metadip.fitting import Execution
     from metadip.fitting.optimizers import Optimizer
     from metadip.methods import FitReconstructor
     from metadip.priors import Prior
@@ -21,7 +22,14 @@ SAMPLE_PICTURE = "chelsea.png"  # of scikit-image; none that other presets resto
 
 
 def from_weights(
-    ckpt: str, *, objective: Objective, optimizer: Optimizer, steps: int, seed: int
+    ckpt: str,
+    *,
+    objective: Objective,
+    optimizer: Optimizer,
+    steps: int,
+    seed: int,
+    callbacks: Sequence[Any] = (),
+    execution: Execution | None = None,
 ) -> FitReconstructor:
     """Fit from learned weights by a rule that was not learned with them.
 
@@ -34,6 +42,7 @@ def from_weights(
         optimizer: the update rule.
         steps: weight updates per image.
         seed: starts the random streams of the fits.
+        callbacks, execution: see ``FitReconstructor``.
     Raises:
         UserError: see ``metadip.checkpoint.load_prior``.
     References:
@@ -44,7 +53,15 @@ def from_weights(
     from metadip.methods import FitReconstructor
 
     prior = load_prior(ckpt).prior
-    return FitReconstructor(prior, objective=objective, optimizer=optimizer, steps=steps, seed=seed)
+    return FitReconstructor(
+        prior,
+        objective=objective,
+        optimizer=optimizer,
+        steps=steps,
+        callbacks=callbacks,
+        execution=execution,
+        seed=seed,
+    )
 
 
 def from_single_image(
@@ -57,6 +74,8 @@ def from_single_image(
     size_px: int,
     image_steps: int,
     seed: int,
+    callbacks: Sequence[Any] = (),
+    execution: Execution | None = None,
 ) -> FitReconstructor:
     """Fit from the weights that explain one other, clean image.
 
@@ -69,6 +88,7 @@ def from_single_image(
         size_px: side to which it is cropped and resized.
         image_steps: weight updates on the clean image, made once.
         seed: of the weights and the latent that the clean image is fitted from, and of the fits.
+        callbacks, execution: see ``FitReconstructor``.
     Raises:
         UserError: ``image`` cannot be read, or a number is below 1.
     References:
@@ -102,7 +122,15 @@ def from_single_image(
                 self.started = True
             return super().reconstruct(problems, hooks=hooks)
 
-    return StartsFromImage(prior, objective=objective, optimizer=optimizer, steps=steps, seed=seed)
+    return StartsFromImage(
+        prior,
+        objective=objective,
+        optimizer=optimizer,
+        steps=steps,
+        callbacks=callbacks,
+        execution=execution,
+        seed=seed,
+    )
 
 
 def _fitted(

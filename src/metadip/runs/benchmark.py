@@ -61,6 +61,8 @@ def benchmark(cfg: config.Config) -> None:
 
 def _run_cells(cells: Cells, wanted: Sequence[tuple[Recipe, Image]], *, progress: bool) -> None:
     """Run what is missing, all methods on an image before the next."""
+    for recipe, _ in wanted:
+        recipe.cfg  # noqa: B018, refuses what is wrong before hours of work
     missing = [pair for pair in wanted if not cells.is_done(*pair)]
     for pair in missing:
         cells.forget(*pair)
@@ -95,11 +97,8 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
         Recipe(
             method=method,
             task=task,
-            settings=[
-                *cfg.table.tasks[task].settings,
-                *cfg.table.methods[method].settings,
-                f"seed={cfg.seed}",
-            ],
+            settings=[*cfg.table.methods[method].settings, f"seed={cfg.seed}"],
+            task_settings=list(cfg.table.tasks[task].settings),
             count=cfg.table.methods[method].get("count"),
             quick=cfg.quick,
             device=device,
