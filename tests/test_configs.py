@@ -21,6 +21,7 @@ ALL = sorted(CONF.rglob("*.yaml"))
 GROUP_FILES = [f for f in ALL if f.parent != CONF and f.parent.name not in ("experiment", "sweep")]
 SCRIPTS = ("train", "infer", "benchmark")
 TABLE_PARTS = ("image_set", "lineup")  # groups that only tables take
+DATA_PARTS = ("loader",)  # groups that only data sets take
 TABLES = ("table", "lineup")  # lists of cases: what their lines mean is told at the top
 NEEDED = {("data", "folder"): ["data.root=photos"]}  # what a choice asks the user for
 # Arguments that the program hands over, by constructor.
@@ -74,6 +75,12 @@ def read(file: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(file), resolve=False)  # type: ignore[return-value]
 
 
+def included(node: dict[str, Any]) -> set[str]:
+    """Return the keys of a file that files of other groups fill."""
+    items = [item for item in node.get("defaults", []) if isinstance(item, dict)]
+    return {str(key).rpartition("@")[2] for item in items for key in item}
+
+
 @pytest.mark.parametrize("file", ALL, ids=name_of)
 def test_every_file_is_yaml_and_opens_with_a_comment(file: Path):
     assert isinstance(read(file), dict)
@@ -82,7 +89,11 @@ def test_every_file_is_yaml_and_opens_with_a_comment(file: Path):
 
 def test_every_group_belongs_to_a_script():
     used = {group.partition("@")[0] for script in SCRIPTS for group in groups_of(script)}
-    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {"sweep", *TABLE_PARTS}
+    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {
+        "sweep",
+        *TABLE_PARTS,
+        *DATA_PARTS,
+    }
 
 
 @pytest.mark.parametrize(("script", "group", "choice"), CHOICES)
@@ -102,7 +113,7 @@ def test_keys_are_the_arguments_in_order(file: Path):
         given = set() if in_table else PROGRAM_ARGUMENTS.get(node["_target_"], set())
         needed = {n for n in needed if parameters[n].kind not in (2, 4)} - given
         assert set(keys) <= set(parameters) - given
-        assert needed <= set(keys)
+        assert needed <= {*keys, *included(node)}
         if node["_target_"].startswith("metadip."):
             assert keys == [name for name in parameters if name in keys]
         assert [k for k in node if k != "defaults"][:2] == ["_target_", "_convert_"]
