@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 class Method(Protocol):
     """Reconstruct images from their measurements."""
 
-    rescale: bool
-    """Whether a user's operators are to be brought to the scale of ours, see ``rescaled``."""
-
     @property
     def image_channels(self) -> int | None:
         """Channels that pictures are read with; None: any."""

@@ -230,4 +230,4 @@ def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
 def _load_own(operator: OwnOperator, method: Method, path: Path) -> InverseProblem:
     """Read a measurement of the user's operator, at the scale that learned step sizes ask for."""
     problem = operator.load(path)
-    return rescaled([problem])[0] if method.rescale else problem
+    return rescaled([problem])[0] if getattr(method, "rescale", True) else problem
