@@ -12,9 +12,9 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "metadip"
 # A module imports only what stands above it here; "metadip" is the package's own __init__.py.
 LAYERS = (
     "types", "files", "metrics", "seeding", "argument_types", "composing", "unread", "config",
-    "command_line", "data",
+    "prior_files", "paths", "command_line", "data",
     "physics", "priors", "fitting", "checkpoint", "callbacks", "meta", "methods", "report", "runs",
-    "demo", "metadip",
+    "demo", "metadip", "__main__",
 )  # fmt: skip
 
 # Outside library -> the modules (a folder ends with /) that may import it.

@@ -70,6 +70,6 @@ def test_operators_are_rescaled_where_the_method_says(
     prior = save_tiny_prior(tmp_path / "prior.safetensors")
     chosen = [f"ckpt={prior}", "physics=lab4715:Double", f"measurement={tmp_path / 'scan.pt'}"]
     cfg = config.compose("infer", [*chosen, *settings])
-    method = runs.build_method(cfg)
+    method: Any = runs.build_method(cfg)
     assert method.rescale == (scale != 1)
     assert problems_of(cfg, method)[0].scale == pytest.approx(scale)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from metadip.methods.fit import FitReconstructor
 from metadip.types import FitResult, FitState, InverseProblem, Objective, UserError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from metadip.fitting import Execution
     from metadip.fitting.optimizers import Optimizer
-    from metadip.methods import FitReconstructor
     from metadip.priors import Prior
 
 SAMPLE_PICTURE = "chelsea.png"  # of scikit-image; none that other presets restore
@@ -50,7 +50,6 @@ def from_weights(
         Reconstruction, arXiv:2111.11926.
     """
     from metadip.checkpoint import load_prior
-    from metadip.methods import FitReconstructor
 
     prior = load_prior(ckpt).prior
     return FitReconstructor(
@@ -96,7 +95,6 @@ def from_single_image(
         arXiv:2007.02471 (a warm start from another image).
     """
     from metadip.data import crop_and_resize, read_image, sample_picture
-    from metadip.methods import FitReconstructor
 
     if min(size_px, image_steps) < 1:
         raise UserError(
@@ -106,24 +104,10 @@ def from_single_image(
     x = read_image(path, channels=prior.image_channels)
     x = crop_and_resize(x, None, size_px, str(path))[None]
 
-    class StartsFromImage(FitReconstructor):
-        """Fit the clean image when the first measurement comes: before, it may be for nothing."""
-
-        started = False
-
-        def reconstruct(
-            self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
-        ) -> list[FitResult]:
-            if not self.started:
-                clean = x.to(next(self.prior.parameters()).device)
-                self.prior = _fitted(
-                    self.prior, clean, objective, optimizer, steps=image_steps, seed=seed
-                )
-                self.started = True
-            return super().reconstruct(problems, hooks=hooks)
-
     return StartsFromImage(
         prior,
+        x,
+        image_steps,
         objective=objective,
         optimizer=optimizer,
         steps=steps,
@@ -131,6 +115,26 @@ def from_single_image(
         execution=execution,
         seed=seed,
     )
+
+
+class StartsFromImage(FitReconstructor):
+    """Fit the clean image when the first measurement comes: before, it may be for nothing."""
+
+    def __init__(self, prior: Prior, x: Tensor, image_steps: int, **settings: Any) -> None:
+        super().__init__(prior, **settings)
+        self.x, self.image_steps, self.started = x, image_steps, False
+
+    def reconstruct(
+        self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
+    ) -> list[FitResult]:
+        """Fit every problem, from the weights that explain the clean image."""
+        if not self.started:
+            x, steps = self.x.to(next(self.prior.parameters()).device), self.image_steps
+            self.prior = _fitted(
+                self.prior, x, self.objective, self.optimizer, steps=steps, seed=self.seed
+            )
+            self.started = True
+        return super().reconstruct(problems, hooks=hooks)
 
 
 def _fitted(

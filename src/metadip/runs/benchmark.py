@@ -15,8 +15,9 @@ import torch
 from tqdm import tqdm
 
 from metadip import config
+from metadip.paths import check_paths
 from metadip.runs.cells import Cells, Image, Recipe, images_of, part_of
-from metadip.runs.process import check_apart, prepare_process
+from metadip.runs.process import prepare_process
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -35,12 +36,11 @@ def benchmark(cfg: config.Config) -> None:
     from metadip.report import prepare_folder, save_provenance
 
     config.check_settings(cfg)
+    check_paths("benchmark", cfg)
     prepare_process(cfg)
     if cfg.quick:
         cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
     out, every = Path(cfg.out), list(images_of(cfg))
-    if cfg.images is not None:
-        check_apart(out, "images", str(cfg.images))
     recipes, chosen = _recipes(cfg), _chosen_names(cfg)
     images = part_of(every, None if cfg.part is None else str(cfg.part))
     table = _table(cfg, every)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from metadip import config
+from metadip.paths import check_paths
 from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
@@ -32,6 +33,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     from metadip.runs.problems import ProblemData, check_problems, check_served, problems_of
 
     config.check_settings(cfg)
+    check_paths("infer", cfg)
     prepare_process(cfg)
     method = build_method(cfg)
     source = problems_of(cfg, method)

@@ -19,7 +19,6 @@ from metadip.methods import image_shape_of
 from metadip.physics import Denoise, MeasurementFolder, OwnOperator, check_size, load_measurement
 from metadip.physics.scaling import rescaled
 from metadip.physics.tasks import SensingTask
-from metadip.runs.process import check_apart
 from metadip.types import InverseProblem, Task, UserError
 
 if TYPE_CHECKING:
@@ -153,13 +152,6 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     Raises:
         UserError: settings that contradict one another, or files that are not there.
     """
-    if (cfg.input is None) == (cfg.measurement is None):
-        raise UserError(
-            "give either input=IMAGE_OR_FOLDER to simulate measurements of, or "
-            "measurement=FILE_OR_FOLDER"
-        )
-    key = "input" if cfg.measurement is None else "measurement"
-    check_apart(Path(cfg.out), key, str(cfg[key]))
     if cfg.measurement is None:
         return _simulated(cfg, method)
     if cfg.image_size is not None:
