@@ -61,7 +61,7 @@ clean: ## remove caches, builds and the output of smoke; .venv and other results
 # --upgrade: a lock file left behind by an older pyproject.toml decides nothing.
 $(STAMP): pyproject.toml | $(UV)
 	@echo "creating the environment in .venv (the first time takes a minute or more)"
-	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --upgrade --no-progress --quiet || { echo "make env: the \
+	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --upgrade --compile-bytecode --no-progress --quiet || { echo "make env: the \
 	environment could not be created; it needs the package index, a C compiler and Python 3.11 to 3.13 \
 	with its headers (Debian: apt install gcc python3-dev)" >&2; exit 1; }
 	@touch $@

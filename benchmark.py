@@ -1,17 +1,11 @@
 """Run methods on tasks and images, and make tables; ``benchmark.py --help`` lists the settings."""
 
 import sys
-from typing import Any
 
-from metadip.command_line import main
+from metadip.__main__ import benchmark as run
+from metadip.__main__ import main
 
-
-def run(cfg: Any) -> None:
-    """Fill the table as configured."""
-    from metadip.runs import benchmark
-
-    benchmark(cfg)
-
+__all__ = ["main", "run"]
 
 if __name__ == "__main__":
-    sys.exit(main("benchmark", run))
+    sys.exit(main(["benchmark", *sys.argv[1:]]))

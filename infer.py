@@ -1,17 +1,11 @@
 """Reconstruct images or a measurement; ``python infer.py --help`` lists the settings."""
 
 import sys
-from typing import Any
 
-from metadip.command_line import main
+from metadip.__main__ import infer as run
+from metadip.__main__ import main
 
-
-def run(cfg: Any) -> None:
-    """Reconstruct as configured."""
-    from metadip.runs import infer
-
-    infer(cfg)
-
+__all__ = ["main", "run"]
 
 if __name__ == "__main__":
-    sys.exit(main("infer", run))
+    sys.exit(main(["infer", *sys.argv[1:]]))

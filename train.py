@@ -1,17 +1,11 @@
 """Meta-train an initialisation; ``python train.py --help`` lists the settings."""
 
 import sys
-from typing import Any
 
-from metadip.command_line import main
+from metadip.__main__ import main
+from metadip.__main__ import train as run
 
-
-def run(cfg: Any) -> None:
-    """Train as configured."""
-    from metadip.runs import train
-
-    train(cfg)
-
+__all__ = ["main", "run"]
 
 if __name__ == "__main__":
-    sys.exit(main("train", run))
+    sys.exit(main(["train", *sys.argv[1:]]))

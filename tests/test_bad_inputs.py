@@ -130,7 +130,12 @@ BAD = {
     "negative steps": (["fit.steps=-1"], "fit.steps=-1"),
     "steps in words": (["fit.steps=abc"], "fit.steps=abc"),
     "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
-    "rule of training": (["method=dip", "optimizer=momentum_sgd"], "optimizer=momentum_sgd is for"),
+    "rule of training": (
+        ["method=dip", "ckpt=mixed64", "optimizer=momentum_sgd"],
+        "optimizer=momentum_sgd is for training",
+    ),
+    "loss that is not read": (["objective=l1"], "objective=l1 is not read by method=metadip"),
+    "prior that is not read": (["method=dip"], "is not read by method=dip: leave it out, or take"),
     "unknown rule": (["method.beyond=stop"], "method.beyond='stop'"),
     "setting of another method": (
         ["method=supervised", "method.adam_lr=0.001"],

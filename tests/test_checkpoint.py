@@ -10,9 +10,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from metadip.checkpoint import LearnedPrior, load_prior, released, resolve, save_prior
+from metadip.checkpoint import LearnedPrior, load_prior, save_prior
 from metadip.fitting import fit
 from metadip.meta import MetaModule
+from metadip.prior_files import released, resolve
 from metadip.types import FitResult, UserError
 from tests.fitting.tiny import noisy
 from tests.meta.tiny_training import tiny_data, tiny_module, tiny_trainer

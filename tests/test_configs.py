@@ -21,6 +21,7 @@ ALL = sorted(CONF.rglob("*.yaml"))
 GROUP_FILES = [f for f in ALL if f.parent != CONF and f.parent.name not in ("experiment", "sweep")]
 SCRIPTS = ("train", "infer", "benchmark")
 TABLE_PARTS = ("image_set", "lineup")  # groups that only tables take
+DATA_PARTS = ("loader",)  # groups that only data sets take
 TABLES = ("table", "lineup")  # lists of cases: what their lines mean is told at the top
 NEEDED = {("data", "folder"): ["data.root=photos"]}  # what a choice asks the user for
 # Arguments that the program hands over, by constructor.
@@ -74,6 +75,12 @@ def read(file: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(file), resolve=False)  # type: ignore[return-value]
 
 
+def included(node: dict[str, Any]) -> set[str]:
+    """Return the keys of a file that files of other groups fill."""
+    items = [item for item in node.get("defaults", []) if isinstance(item, dict)]
+    return {str(key).rpartition("@")[2] for item in items for key in item}
+
+
 @pytest.mark.parametrize("file", ALL, ids=name_of)
 def test_every_file_is_yaml_and_opens_with_a_comment(file: Path):
     assert isinstance(read(file), dict)
@@ -82,12 +89,17 @@ def test_every_file_is_yaml_and_opens_with_a_comment(file: Path):
 
 def test_every_group_belongs_to_a_script():
     used = {group.partition("@")[0] for script in SCRIPTS for group in groups_of(script)}
-    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {"sweep", *TABLE_PARTS}
+    assert {f.parent.name for f in ALL if f.parent != CONF} == used | {
+        "sweep",
+        *TABLE_PARTS,
+        *DATA_PARTS,
+    }
 
 
 @pytest.mark.parametrize(("script", "group", "choice"), CHOICES)
 def test_every_choice_composes(script: str, group: str, choice: str):
-    cfg = config.compose(script, [f"{group}={choice}", *NEEDED.get((group, choice), [])])
+    shared = [f"{group}={choice}"]  # read by some method, not by the default one
+    cfg = config.compose(script, NEEDED.get((group, choice), []), shared=shared)
     assert cfg.choices[group] == choice
 
 
@@ -101,7 +113,7 @@ def test_keys_are_the_arguments_in_order(file: Path):
         given = set() if in_table else PROGRAM_ARGUMENTS.get(node["_target_"], set())
         needed = {n for n in needed if parameters[n].kind not in (2, 4)} - given
         assert set(keys) <= set(parameters) - given
-        assert needed <= set(keys)
+        assert needed <= {*keys, *included(node)}
         if node["_target_"].startswith("metadip."):
             assert keys == [name for name in parameters if name in keys]
         assert [k for k in node if k != "defaults"][:2] == ["_target_", "_convert_"]
@@ -141,17 +153,19 @@ def test_every_key_is_explained(file: Path):
 
 
 @cache
-def compose_once(settings: tuple[str, ...]) -> None:
+def compose_once(settings: tuple[str, ...], shared: tuple[str, ...] = ()) -> None:
     """Compose settings that many tables share."""
-    config.compose("infer", settings)
+    config.compose("infer", settings, shared=shared)
 
 
 @pytest.mark.parametrize("table", sorted(f.stem for f in (CONF / "table").glob("*.yaml")))
 def test_all_of_a_table_composes(table: str):
     """Its methods and tasks with infer.py; its claims and published numbers name some of them."""
     cfg = config.plain(config.compose("benchmark", [f"table={table}"]).table)
-    for node in [*cfg["methods"].values(), *cfg["tasks"].values()]:
+    for node in cfg["methods"].values():
         compose_once(tuple(node["settings"]))
+    for node in cfg["tasks"].values():
+        compose_once((), tuple(node["settings"]))
     assert cfg["reference"] in cfg["methods"]
     assert set(cfg["published"]) <= set(cfg["methods"])
     assert all(set(tasks) <= set(cfg["tasks"]) for tasks in cfg["published"].values())
@@ -163,7 +177,8 @@ def test_all_of_a_table_composes(table: str):
 @pytest.mark.parametrize("choice", ["metadip", "dip"])
 def test_methods_and_callbacks_build(choice: str, tmp_path: Path):
     prior = save_tiny_prior(tmp_path / "prior.safetensors")
-    cfg = config.compose("infer", [f"method={choice}", f"ckpt={prior}", "prior=skip_unet_small"])
+    own = {"metadip": f"ckpt={prior}", "dip": "prior=skip_unet_small"}[choice]
+    cfg = config.compose("infer", [f"method={choice}", own])
     assert config.build(cfg.method).steps == cfg.method.steps
     assert cfg.choices.callbacks == {"metadip": "none", "dip": "dip"}[choice]
 

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metadip.checkpoint import released
     from metadip.fitting import fit
     from metadip.methods import DIP, FitReconstructor, load
+    from metadip.prior_files import released
     from metadip.types import InverseProblem, UserError
 
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ PUBLIC = {  # what is public, and the module that it comes from
     "UserError": "types",
     "fit": "fitting",
     "load": "methods",
-    "released": "checkpoint",
+    "released": "prior_files",
 }
 __all__ = [
     "DIP",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from metadip import registry
 from metadip.files import atomic_path
 from metadip.fitting import MomentumSGD, Sum
 from metadip.fitting.objectives import objective_from_description
+from metadip.prior_files import resolve
 from metadip.priors import Representation
 from metadip.types import UserError
 
@@ -41,34 +41,6 @@ class LearnedPrior:
     optimizer: MomentumSGD
     objective: Sum
     description: dict[str, Any]
-
-
-def released() -> list[str]:
-    """Return the names of the priors that come with the package."""
-    return sorted(path.name.removesuffix(".safetensors") for path in _released_files())
-
-
-def _released_files() -> list[Path]:
-    folder = Path(str(files("metadip") / "released"))
-    return sorted(folder.glob("*.safetensors"))
-
-
-def resolve(name_or_path: str | Path) -> Path:
-    """Return the file of a released name or a path.
-
-    Raises:
-        UserError: neither a released name nor a file.
-    """
-    for path in _released_files():
-        if path.name == f"{name_or_path}.safetensors":
-            return path
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise UserError(
-            f"ckpt={name_or_path} is neither a file nor a released prior "
-            f"({', '.join(released()) or 'none'}); train one with python train.py"
-        )
-    return path
 
 
 def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:

@@ -1,27 +1,45 @@
-"""Compose, check and build configurations: the only module that touches hydra and omegaconf."""
+"""Compose, check and build configurations."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metadip.argument_types import check_types
+from metadip.composing import choices_of, composed, conf_dir, known_keys, leaves, nearest
 from metadip.types import UserError
+from metadip.unread import OF_METHODS, arguments_of, check_handed, check_read
+
+__all__ = [
+    "OF_METHODS",
+    "SPECIAL_KEYS",
+    "SWITCHES",
+    "WHOLE_NUMBERS",
+    "Config",
+    "arguments_of",
+    "build",
+    "check_keys",
+    "check_positive",
+    "check_settings",
+    "check_whole",
+    "choices_of",
+    "compose",
+    "conf_dir",
+    "known_keys",
+    "leaves",
+    "nearest",
+    "plain",
+    "read_yaml",
+    "to_yaml",
+]
 
 Config = DictConfig  # what the rest of the package calls a composed configuration
 # Whole-number settings of the scripts: the lowest value, and whether null may stand instead.
@@ -43,123 +61,43 @@ SWITCHES = {  # and whether null may stand instead
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
 
 
-def conf_dir() -> Path:
-    """Return the folder of presets: of the checkout, or inside the package when installed."""
-    spec = find_spec("metadip")
-    package = Path(str(spec.origin)).parent if spec else Path(__file__).parent
-    installed, checkout = package / "conf", package.parents[1] / "conf"
-    return checkout if (checkout / "train.yaml").is_file() else installed
-
-
-def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose a configuration and check that every key is known and every value given.
+def compose(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    shared: Sequence[str] = (),
+    check: Callable[[Config], None] | None = None,
+) -> Config:
+    """Compose a configuration and check that every key is known and read, and every value given.
 
     ``cfg.choices`` tells which file each group took, by group name.
 
+    Args:
+        name: of the script.
+        overrides: settings of the user.
+        shared: settings for several methods, each of which reads its own; they come first.
+        check: called before constructors, and with them torch, are imported.
     Raises:
-        UserError: an override that cannot be parsed, an unknown key or group or choice, or a value
-            that must be given.
+        UserError: an override that cannot be parsed, an unknown key or group or choice, a setting
+            that nothing reads, a value that must be given or is of another type.
     """
-    cfg = _composed(name, overrides)
-    choices = _choices(cfg)
-    OmegaConf.set_struct(cfg, False)
-    del cfg["hydra"]
-    cfg.choices = choices
-    OmegaConf.set_struct(cfg, True)
+    cfg = composed(name, [*shared, *overrides])
     try:
+        check_read(name, cfg, overrides, shared=shared)
         if missing := sorted(OmegaConf.missing_keys(cfg)):
             raise UserError(f"{missing[0]} must be given, for example: {missing[0]}=VALUE")
+        plain(cfg)  # what cannot be resolved
+        if check is not None:
+            check(cfg)
         for path, node in _constructors(cfg):
             check_keys(node, path)
+        check_handed(name, cfg, overrides, shared=shared)
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise UserError(
             f"cannot resolve the configuration: {str(error).splitlines()[0]}"
         ) from error
     return cfg
-
-
-def choices_of(name: str, overrides: Sequence[str] = ()) -> dict[str, str]:
-    """Return the file that each group takes, by group name, without a look at what is in them.
-
-    Raises:
-        UserError: an unknown key or group or choice.
-    """
-    chosen = _choices(_composed(name, overrides))
-    return {group: choice for group, choice in chosen.items() if choice not in (None, "null")}
-
-
-def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
-    with _own_hydra():
-        try:
-            return hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise UserError(_one_line(error, _known(name, overrides))) from error
-
-
-def _known(name: str, overrides: Sequence[str]) -> list[str]:
-    """Return the keys of what the overrides choose, or, if that fails, of the usual choices."""
-    groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
-    choices = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
-    try:
-        return known_keys(hydra_compose(name, overrides=choices))
-    except (HydraException, OmegaConfBaseException, ValueError):
-        return known_keys(hydra_compose(name))
-
-
-def _choices(cfg: DictConfig) -> dict[str, Any]:
-    chosen = cfg.hydra.runtime.choices
-    return {str(k): v for k, v in chosen.items() if not str(k).startswith("hydra/")}
-
-
-@contextmanager
-def _own_hydra() -> Iterator[None]:
-    """Read our presets, and leave the Hydra of a program that uses this package as it was."""
-    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = outer
-
-
-def _one_line(error: Exception, known: Sequence[str]) -> str:
-    """Say in one line what is wrong with the overrides, naming the nearest known key."""
-    text = f"{error} {error.__cause__ or ''}"
-    if found := re.search(r"Could not find '([^']+)'", text):
-        group, _, choice = found[1].rpartition("/")
-        folder = conf_dir() / group
-        options = sorted(path.stem for path in folder.glob("*.yaml"))
-        hint = nearest(choice, options)
-        return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
-    if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
-        key = found[1].split("@")[0]
-        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them)"
-    return " ".join(str(error).split())
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``, did you mean ...?`` for the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not close:
-        tails = {name.rpartition(".")[2]: name for name in known}
-        tail = difflib.get_close_matches(word.rpartition(".")[2], tails, n=1, cutoff=0.6)
-        close = [tails[tail[0]]] if tail else []
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def known_keys(cfg: DictConfig | ListConfig, prefix: str = "") -> list[str]:
-    """Return every key of a configuration with its dotted path."""
-    keys: list[str] = []
-    if not isinstance(cfg, DictConfig):
-        return keys
-    for key in map(str, cfg):
-        path = f"{prefix}{key}"
-        keys.append(path)
-        node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none():
-            keys += known_keys(node, f"{path}.")
-    return keys
 
 
 def _constructors(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -259,21 +197,6 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def to_yaml(cfg: DictConfig) -> str:
     """Return the resolved configuration as YAML."""
     return OmegaConf.to_yaml(cfg, resolve=True)
-
-
-def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every setting of nested dictionaries by its dotted path.
-
-    Example:
-        >>> leaves({"fit": {"steps": 5}, "seed": 0})
-        {'fit.steps': 5, 'seed': 0}
-    """
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

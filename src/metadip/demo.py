@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metadip import config
+from metadip.command_line import set_thread_policy
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="of MetaDIP; default: the method's own")
     parser.add_argument("--dip-steps", type=int, help="of vanilla DIP; default: by task")
     options = parser.parse_args(argv)
+    set_thread_policy()
     if min(options.steps or 1, options.dip_steps or 1) < 1 or 0 in (
         options.steps,
         options.dip_steps,

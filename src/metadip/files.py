@@ -13,8 +13,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from metadip.types import UserError
 
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")  # the temporary names given below
@@ -95,7 +93,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def _plain(value: Any) -> Any:
     """Return ``value`` as JSON types."""
-    if isinstance(value, Tensor):
+    if hasattr(value, "tolist"):  # a tensor, or an array of numpy
         return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None

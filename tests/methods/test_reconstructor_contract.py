@@ -24,6 +24,7 @@ import metadip
 from metadip.checkpoint import load_prior
 from metadip.methods import fit as fit_module
 from metadip.physics.splitting import flatten
+from metadip.priors import Latent, LatentNetwork, SkipUNet
 from tests.tiny import save_tiny_prior
 
 SIZES = [(32, 37), (25, 129)]
@@ -77,8 +78,9 @@ def make(
         built: Reconstructor = metadip.load(str(path), steps=3)
         built.optimizer.log_lr.fill_(math.log(0.005))  # nobody has trained it: small steps
     else:
-        tiny = ["prior.network.channels=[8,8]", "prior.network.skip_channels=[4,4]"]
-        built = metadip.DIP(*tiny, steps=3)
+        network = SkipUNet(32, out_channels=3, channels=[8, 8], skip_channels=[4, 4])
+        tiny = LatentNetwork(network, Latent(32, size_px=64, n_wavelengths=0))
+        built = metadip.DIP(tiny, steps=3)
 
     def copied(steps: int = 3) -> Reconstructor:
         method = copy.deepcopy(built)

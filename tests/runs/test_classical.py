@@ -69,9 +69,12 @@ INFER = ["task=denoise", "task.noise_std=0.098", *COMMON]
             ["method=tv", "task.noise=impulse", "task.level=low"],
             "task=denoise has SaltPepperNoise: use method=metadip or method=dip",
         ),
-        (["method=tv", "fit.steps=5"], "fit.steps=5 goes with method=metadip or dip"),
-        (["method=tv", "fit.precision=bf16"], "fit.precision=bf16 goes with method=metadip"),
-        ([*PNP, "callbacks=es_wmv"], "callbacks=es_wmv goes with method=metadip or dip"),
+        (
+            ["method=tv", "fit.steps=5"],
+            "fit.steps=5 is not read by method=tv: leave it out, or take",
+        ),
+        (["method=tv", "fit.precision=bf16"], "fit.precision=bf16 is not read by method=tv"),
+        ([*PNP, "callbacks=es_wmv"], "callbacks=es_wmv is not read by method=pnp_admm: leave it"),
         (["method=tv", "denoiser=nlm"], "denoiser=nlm goes with method=pnp_admm, or take method="),
         ([*PNP, "pnp.penalty=0"], "method: need strength > 0, penalty > 0 and iterations >= 1"),
         (["method=tv", "denoiser.weight=0"], "weight must be above 0, got 0"),
@@ -98,7 +101,9 @@ def test_only_fits_are_built_as_such():
 
 
 def test_a_prior_that_the_method_would_not_look_at_is_refused():
-    cfg = config.compose("infer", ["method=metasiren", "ckpt=natural64"])
-    text = "starts from method.ckpt=metasiren64, not from ckpt=natural64: give method.ckpt"
+    text = (
+        "ckpt=natural64 is not read by method=metasiren, which has method.ckpt=metasiren64: set "
+        "method.ckpt=natural64, or take method=metadip"
+    )
     with pytest.raises(UserError, match=text):
-        runs.build_method(cfg)
+        config.compose("infer", ["method=metasiren", "ckpt=natural64"])

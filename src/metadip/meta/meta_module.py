@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torchmetrics import MeanMetric
 
 from metadip.callbacks import FitCallback
 from metadip.fitting import MomentumSGD, Sum, fit
@@ -106,6 +105,8 @@ class MetaModule(pl.LightningModule):
         outer: OuterSettings,
         val_steps: Sequence[int] = (0, 5, 10, 20, 50),
     ) -> None:
+        from torchmetrics import MeanMetric
+
         super().__init__()
         if not val_steps or list(val_steps) != sorted(set(val_steps)) or val_steps[0] < 0:
             raise ValueError(f"val_steps must increase from 0 or more, got {list(val_steps)}")

@@ -3,16 +3,79 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from deepinv.models import Reconstructor
+from deepinv.physics import Physics
 from torch import Tensor
 
 from metadip.fitting import measured
-from metadip.physics.splitting import real_dtype
+from metadip.methods.denoisers import Denoiser
+from metadip.physics.scaling import rescaled
+from metadip.physics.splitting import ImageShape, Measured, real_dtype, split
 from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, FitResult, FitState, InverseProblem
+
+Images = Callable[[InverseProblem, Denoiser], Iterator[Tensor]]
+Check = Callable[[InverseProblem, Denoiser, str], None]
+
+
+class Iterative(Reconstructor):
+    """Reconstruct by an iteration around a denoiser.
+
+    Shape:
+        ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
+    Args:
+        denoiser: one of ``metadip.methods.denoisers``, or deepinv's.
+        images: yields, for a problem and the denoiser, the start (1, C, H, W) and then the image of
+            each step.
+        steps: how many of them, at least 1.
+        check: raises ``UserError`` if a problem, of a task of the name given, is not served.
+        rescale: bring the operators of ``forward`` to the scale of ours, see ``rescaled``.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, *, images: Images, steps: int, check: Check, rescale: bool
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self._images, self._steps, self._check, self._rescale = images, steps, check, rescale
+
+    @property
+    def image_channels(self) -> int | None:
+        """Those of a denoiser whose weights are for one number of channels."""
+        return getattr(self.denoiser, "channels", None)
+
+    def check(self, problem: InverseProblem, *, task: str) -> None:
+        """Raise ``UserError`` if the iteration does not serve a problem."""
+        self._check(problem, self.denoiser, task)
+
+    def forward(
+        self,
+        y: Measured,
+        physics: Physics,
+        *,
+        image_shape: ImageShape | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Return the reconstructions of a batch of measurements, see ``splitting.split``."""
+        problems = split(y, physics, image_shape=image_shape)
+        results = self.reconstruct(rescaled(problems) if self._rescale else problems)
+        return torch.cat([result.x_hat for result in results])
+
+    def reconstruct(
+        self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
+    ) -> list[FitResult]:
+        """Reconstruct every problem; hooks see the start as step 0, then the image of each step."""
+        for problem in problems:
+            self.check(problem, task=type(problem.physics).__name__)
+        with torch.inference_mode(False), torch.no_grad():
+            return [
+                watch(p, self._images(p, self.denoiser), steps=self._steps, hooks=hooks)
+                for p in problems
+            ]
 
 
 def watch(

@@ -36,7 +36,8 @@ def load(
         adam_lr: step size of "adam" there, above 0; None keeps the prior's own. Images larger than
             those that a prior was learned on may gain from more, see ``docs/meta_training.md``.
         rescale: bring operators to the scale at which the step sizes were learned, see
-            ``metadip.physics.scaling``; the tasks of metadip are there already.
+            ``metadip.physics.scaling``; where a measurement comes as a problem, as in
+            ``reconstruct``, the problem says its scale.
         callbacks: hooks such as ``metadip.callbacks.DiscrepancyPrinciple``; copied for every call.
         execution: how images share the device, see ``metadip.fitting.Execution``.
         seed: image i of a batch draws its random streams from ``seed + i``.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from deepinv.models import Reconstructor
-from deepinv.physics import LinearPhysics, Physics
+from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from metadip.methods.denoisers import Denoiser
-from metadip.methods.iteration import watch
+from metadip.methods.iteration import Iterative
 from metadip.physics.operators import Magnitude
-from metadip.physics.scaling import rescaled
-from metadip.physics.splitting import ImageShape, Measured, split
-from metadip.types import FitResult, InverseProblem, UserError
+from metadip.types import InverseProblem, UserError
 
 SUBGRADIENT_STEPS = 10  # of an update for amplitudes [MetaDIP]
 POWER_STEPS, POWER_MARGIN = 30, 1.1  # power iterations come within a few per cent from below
@@ -24,7 +21,7 @@ FIRST_STRENGTH = 0.5  # of the first turn: about the noise of A^T y in compressi
 Update = Callable[[Tensor], Tensor]  # from z = v - u to x
 
 
-class PnPADMM(Reconstructor):
+class PnPADMM(Iterative):
     """Reconstruct by turns from the measurement and with a denoiser.
 
     Model:
@@ -57,69 +54,45 @@ class PnPADMM(Reconstructor):
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452 (as its baseline).
     """
 
-    rescale = True
-
     def __init__(
         self, denoiser: Denoiser, *, strength: float, penalty: float, iterations: int
     ) -> None:
-        super().__init__()
         if not (strength > 0 and penalty > 0 and iterations >= 1):
             raise ValueError(
                 "need strength > 0, penalty > 0 and iterations >= 1, got "
                 f"{strength}, {penalty} and {iterations}"
             )
-        self.denoiser = denoiser
+        images = partial(_images, strength=strength, penalty=penalty, iterations=iterations)
+        super().__init__(denoiser, images=images, steps=iterations, check=_check, rescale=True)
         self.strength, self.penalty, self.iterations = strength, penalty, iterations
 
-    @property
-    def image_channels(self) -> int | None:
-        """Those of a denoiser whose weights are for one number of channels."""
-        return getattr(self.denoiser, "channels", None)
 
-    def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Refuse other operators than linear and magnitude ones, and complex measurements."""
-        if not isinstance(problem.physics, LinearPhysics | Magnitude):
-            raise UserError(
-                "method=pnp_admm serves linear operators and amplitudes (task=cpr), not "
-                f"{task}: use method=metadip or method=dip"
-            )
-        if problem.y.is_complex():
-            raise UserError(
-                f"method=pnp_admm needs real measurements, and those of {task} are complex: use "
-                "method=metadip or method=dip"
-            )
+def _check(problem: InverseProblem, denoiser: Denoiser, task: str) -> None:
+    """Raise ``UserError`` unless A is linear or a magnitude, and y real."""
+    if not isinstance(problem.physics, LinearPhysics | Magnitude):
+        raise UserError(
+            "method=pnp_admm serves linear operators and amplitudes (task=cpr), not "
+            f"{task}: use method=metadip or method=dip"
+        )
+    if problem.y.is_complex():
+        raise UserError(
+            f"method=pnp_admm needs real measurements, and those of {task} are complex: use "
+            "method=metadip or method=dip"
+        )
 
-    def forward(
-        self,
-        y: Measured,
-        physics: Physics,
-        *,
-        image_shape: ImageShape | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Return the reconstructions of a batch of measurements, see ``measurement.split``."""
-        problems = rescaled(split(y, physics, image_shape=image_shape))
-        return torch.cat([result.x_hat for result in self.reconstruct(problems)])
 
-    def reconstruct(
-        self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
-    ) -> list[FitResult]:
-        """Reconstruct every problem; hooks see the start as step 0, then v of each iteration."""
-        for problem in problems:
-            self.check(problem, task=type(problem.physics).__name__)
-        with torch.inference_mode(False), torch.no_grad():
-            return [watch(p, self._images(p), steps=self.iterations, hooks=hooks) for p in problems]
-
-    def _images(self, problem: InverseProblem) -> Iterator[Tensor]:
-        """Yield the start and then v of each iteration."""
-        v, update = start_of(problem), data_update(problem, penalty=self.penalty)
-        u = torch.zeros_like(v)
+def _images(
+    problem: InverseProblem, denoiser: Denoiser, *, strength: float, penalty: float, iterations: int
+) -> Iterator[Tensor]:
+    """Yield the start and then v of each iteration."""
+    v, update = start_of(problem), data_update(problem, penalty=penalty)
+    u = torch.zeros_like(v)
+    yield v
+    for level in strengths(strength, iterations):
+        x = update(v - u)
+        v = denoiser(x + u, level)
+        u = u + x - v
         yield v
-        for strength in strengths(self.strength, self.iterations):
-            x = update(v - u)
-            v = self.denoiser(x + u, strength)
-            u = u + x - v
-            yield v
 
 
 def strengths(last: float, count: int) -> list[float]:

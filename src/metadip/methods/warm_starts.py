@@ -46,6 +46,7 @@ def from_weights(
         callbacks: see ``FitReconstructor``.
         execution: see ``metadip.fitting.fit``.
         seed: starts the random streams of the fits.
+        callbacks, execution: see ``FitReconstructor``.
     Raises:
         UserError: See ``metadip.checkpoint.load_prior``.
     References:

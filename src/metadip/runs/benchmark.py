@@ -15,8 +15,9 @@ import torch
 from tqdm import tqdm
 
 from metadip import config
+from metadip.paths import check_paths
 from metadip.runs.cells import Cells, Image, Recipe, images_of, part_of
-from metadip.runs.process import check_apart, prepare_process
+from metadip.runs.process import prepare_process
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -35,12 +36,11 @@ def benchmark(cfg: config.Config) -> None:
     from metadip.report import prepare_folder, save_provenance
 
     config.check_settings(cfg)
+    check_paths("benchmark", cfg)
     prepare_process(cfg)
     if cfg.quick:
         cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
     out, every = Path(cfg.out), list(images_of(cfg))
-    if cfg.images is not None:
-        check_apart(out, "images", str(cfg.images))
     recipes, chosen = _recipes(cfg), _chosen_names(cfg)
     images = part_of(every, None if cfg.part is None else str(cfg.part))
     table = _table(cfg, every)
@@ -61,6 +61,8 @@ def benchmark(cfg: config.Config) -> None:
 
 def _run_cells(cells: Cells, wanted: Sequence[tuple[Recipe, Image]], *, progress: bool) -> None:
     """Run what is missing, all methods on an image before the next."""
+    for recipe, _ in wanted:
+        recipe.cfg  # noqa: B018, refuses what is wrong before hours of work
     missing = [pair for pair in wanted if not cells.is_done(*pair)]
     for pair in missing:
         cells.forget(*pair)
@@ -95,11 +97,8 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
         Recipe(
             method=method,
             task=task,
-            settings=[
-                *cfg.table.tasks[task].settings,
-                *cfg.table.methods[method].settings,
-                f"seed={cfg.seed}",
-            ],
+            settings=[*cfg.table.methods[method].settings, f"seed={cfg.seed}"],
+            task_settings=list(cfg.table.tasks[task].settings),
             count=cfg.table.methods[method].get("count"),
             quick=cfg.quick,
             device=device,

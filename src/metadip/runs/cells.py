@@ -53,7 +53,8 @@ class Recipe:
 
     Args:
         method, task: their names in the table.
-        settings: of ``infer.py``.
+        settings: of ``infer.py``, all of which the method has to read.
+        task_settings: of ``infer.py``, of which every method reads its own.
         count: on the first so many images only; None: on all.
         quick: no more steps than ``QUICK``.
         refused: why it cannot be run, once that is known.
@@ -62,6 +63,7 @@ class Recipe:
     method: str
     task: str
     settings: list[str]
+    task_settings: list[str]
     count: int | None
     quick: bool
     device: torch.device
@@ -74,7 +76,7 @@ class Recipe:
     @cached_property
     def cfg(self) -> config.Config:
         """The composed configuration."""
-        cfg = config.compose("infer", self.settings)
+        cfg = config.compose("infer", self.settings, shared=self.task_settings)
         if self.quick:
             for key in QUICK.keys() & cfg.method.keys():
                 cfg.method[key] = min(cfg.method[key], QUICK[key])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metadip import config
-from metadip.checkpoint import resolve
+from metadip.prior_files import resolve
 from metadip.report import (
     finished_images,
     forget_results,

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from metadip import config
+from metadip.paths import check_paths
 from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
+    from metadip.fitting import Execution
     from metadip.methods import FitReconstructor, Method
 
 SHEET_IMAGES = 1000  # at most this many on a contact sheet
@@ -31,6 +33,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     from metadip.runs.problems import ProblemData, check_problems, check_served, problems_of
 
     config.check_settings(cfg)
+    check_paths("infer", cfg)
     prepare_process(cfg)
     method = build_method(cfg)
     source = problems_of(cfg, method)
@@ -89,67 +92,43 @@ def _task_of(cfg: config.Config) -> str:
 
 
 def build_method(cfg: config.Config) -> Method:
-    """Build the method; one that fits a network gets the settings of ``fit`` and its hooks.
+    """Build the method, with those settings of ``fit`` and ``callbacks`` that it has arguments for.
 
     Raises:
-        UserError: a setting out of range, or one that the method has no use for and that would
-            change the result of others.
+        UserError: a setting out of range, or an update rule of training.
     """
-    from metadip.methods import FitReconstructor
-
-    name, denoiser = cfg.choices.method, cfg.choices.denoiser
-    if "denoiser" in cfg.method and name != "pnp_admm" and name != denoiser:
-        raise UserError(f"denoiser={denoiser} goes with method=pnp_admm, or take method={denoiser}")
     if "n_steps" in cfg.optimizer:
         raise UserError(
             f"optimizer={cfg.choices.optimizer} is for training: leave it out; the priors of "
             "method=metadip bring it, with its step sizes"
         )
-    _check_ckpt(cfg)
-    method: Method = config.build(cfg.method)
-    if isinstance(method, FitReconstructor):
-        _settle(cfg, method)
-        return method
-    for key, value, unused in (
-        ("fit.steps", cfg.fit.steps, None),
-        ("fit.precision", str(cfg.fit.precision), "32"),
-        ("callbacks", cfg.choices.callbacks, "none"),
-    ):
-        if value != unused:
-            raise UserError(f"{key}={value} goes with method=metadip or dip: leave it out")
+    arguments, extra = config.arguments_of(cfg.method._target_), dict[str, Any]()
+    if "steps" in arguments:
+        config.check_whole("method.steps", cfg.method.steps, 0)
+        extra |= {} if cfg.fit.steps is None else {"steps": cfg.fit.steps}
+    if "execution" in arguments:
+        extra["execution"] = _execution(cfg)
+    if "callbacks" in arguments:
+        extra["callbacks"] = [config.build(node) for node in cfg.callbacks.values()]
+    method: Method = config.build(cfg.method, **extra)
     return method
 
 
-def _check_ckpt(cfg: config.Config) -> None:
-    """Refuse a prior that the method, which brings its own, would not look at."""
-    usual = config.read_yaml(config.conf_dir() / "infer.yaml")["ckpt"]
-    own = cfg.method.get("ckpt", cfg.ckpt)
-    if cfg.ckpt not in (own, usual):
-        raise UserError(
-            f"method={cfg.choices.method} starts from method.ckpt={own}, not from ckpt={cfg.ckpt}: "
-            f"give method.ckpt={cfg.ckpt}, or method=metadip"
-        )
-
-
-def _settle(cfg: config.Config, method: FitReconstructor) -> None:
-    """Give a method the settings of ``fit`` and its hooks."""
+def _execution(cfg: config.Config) -> Execution:
+    """Return how a fit is carried out."""
     from metadip.fitting import PRECISIONS, Backtracking, Execution
 
     precision, memory_gb = str(cfg.fit.precision), cfg.fit.memory_gb
     if precision not in PRECISIONS:
         raise UserError(f"fit.precision={precision} must be one of {', '.join(PRECISIONS)}")
-    if cfg.fit.steps is not None:
-        method.steps = cfg.fit.steps
-    config.check_whole("method.steps", method.steps, 0)
     if memory_gb is not None:
         config.check_positive("fit.memory_gb", memory_gb)
-    method.execution = Execution(
+    return Execution(
         stacked=cfg.fit.stacked,
         precision=precision,
         memory_bytes=None if memory_gb is None else memory_gb * 1e9,
         backtracking=Backtracking() if cfg.fit.backtracking else None,
     )
-    method.callbacks = [config.build(node) for node in cfg.callbacks.values()]
 
 
 def build_fit(cfg: config.Config) -> FitReconstructor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import lightning.pytorch as pl
@@ -15,7 +14,6 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
-from metadip.runs.process import check_apart
 from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
 from metadip.types import InverseProblem, UserError
 
@@ -149,13 +147,6 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     Raises:
         UserError: If settings contradict one another, or files are missing.
     """
-    if (cfg.input is None) == (cfg.measurement is None):
-        raise UserError(
-            "give either input=IMAGE_OR_FOLDER to simulate measurements of, or "
-            "measurement=FILE_OR_FOLDER"
-        )
-    key = "input" if cfg.measurement is None else "measurement"
-    check_apart(Path(cfg.out), key, str(cfg[key]))
     if cfg.measurement is None:
         return _simulated(cfg, method)
     if cfg.image_size is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,14 +40,3 @@ def prepare_process(cfg: config.Config) -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")
-
-
-def check_apart(out: Path, key: str, folder: str) -> None:
-    """Refuse a run whose pictures would be among its own inputs the next time.
-
-    Raises:
-        UserError: ``out`` lies inside the folder of images.
-    """
-    inputs = Path(folder).resolve()
-    if inputs.is_dir() and out.resolve().is_relative_to(inputs):
-        raise UserError(f"out={out} lies inside {key}={folder}: choose another out")

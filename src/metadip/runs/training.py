@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from metadip import config
+from metadip.paths import check_paths
 from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
@@ -27,6 +28,7 @@ def train(cfg: config.Config) -> Path:
     from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
 
     config.check_settings(cfg)
+    check_paths("train", cfg)
     config.check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     prepare_process(cfg)
     out = Path(cfg.out)
@@ -67,18 +69,7 @@ def _resumed(cfg: config.Config, last: Path) -> Path | None:
         what = f"resuming {last}" if last.is_file() else f"no {last} yet, a new run"
         rank_zero_only(print)(f"ckpt=auto: {what}", flush=True)
         return last if last.is_file() else None
-    if cfg.ckpt is None:
-        return None
-    if cfg.start is not None:
-        raise UserError(
-            "give ckpt= to resume a run, or start= to begin a new one at a prior (ckpt=auto may "
-            "stand beside start=)"
-        )
-    if not Path(cfg.ckpt).is_file():
-        raise UserError(
-            f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume, or auto"
-        )
-    return Path(cfg.ckpt)
+    return None if cfg.ckpt is None else Path(cfg.ckpt)
 
 
 def _best_of(out: Path, best_model_path: str) -> Path:

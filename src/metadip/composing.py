@@ -1,0 +1,201 @@
+"""Compose presets and a user's settings with Hydra, which takes a second and imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from metadip.types import UserError
+
+# Settings by their former names, and where they are now: a key, or a choice such as task=noise.
+RENAMED = {
+    "method.callbacks": "callbacks",
+    "method.execution": "fit",
+}
+
+
+class Setting(NamedTuple):
+    """One setting of the user: its dotted path in the configuration, and how it was written."""
+
+    path: str
+    value: Any
+    text: str
+    removed: bool
+
+    @property
+    def root(self) -> str:
+        """The group, or the script's own key, that it belongs to."""
+        return self.path.partition(".")[0]
+
+
+def conf_dir() -> Path:
+    """Return the folder of presets: of the checkout, or inside the package when installed."""
+    spec = find_spec("metadip")
+    package = Path(str(spec.origin)).parent if spec else Path(__file__).parent
+    installed, checkout = package / "conf", package.parents[1] / "conf"
+    return checkout if (checkout / "train.yaml").is_file() else installed
+
+
+def names_in(group: str) -> list[str]:
+    """Return the choices of a group."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a configuration, unresolved; ``choices`` has the file of each group.
+
+    Raises:
+        UserError: an override that cannot be parsed, or an unknown key or group or choice.
+    """
+    cfg = _composed(name, overrides)
+    choices = _choices(cfg)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    cfg.choices = choices
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def choices_of(name: str, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """Return the file that each group takes, by group name, without a look at what is in them.
+
+    Raises:
+        UserError: an unknown key or group or choice.
+    """
+    chosen = _choices(_composed(name, overrides))
+    return {group: choice for group, choice in chosen.items() if choice not in (None, "null")}
+
+
+def settings_of(overrides: Sequence[str]) -> list[Setting]:
+    """Return what overrides set, each value of a dictionary on its own.
+
+    Example:
+        >>> [(s.path, s.value) for s in settings_of(["task@val_task=cs", "fit={steps: 5}"])]
+        [('val_task', 'cs'), ('fit.steps', 5)]
+
+    Raises:
+        UserError: an override that cannot be parsed.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return [setting for override in parsed for setting in _settings(override)]
+
+
+def _settings(override: Override) -> Iterator[Setting]:
+    path = (override.package or override.key_or_group).replace("/", ".")
+    text, removed = str(override.input_line).lstrip("+"), override.is_delete()
+    value = None if removed else override.value()
+    for key, leaf in leaves(value).items():
+        yield Setting(f"{path}.{key}" if key else path, leaf, text, removed)
+
+
+def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every setting of nested dictionaries by its dotted path.
+
+    Example:
+        >>> leaves({"fit": {"steps": 5}, "seed": 0})
+        {'fit.steps': 5, 'seed': 0}
+    """
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _check_names(overrides: Sequence[str]) -> None:
+    """Refuse former names, and say the present ones."""
+    for path, value, text, _ in settings_of(overrides):
+        for old, new in RENAMED.items():
+            if path == old or path.startswith(f"{old}.") or f"{path}={value}" == old:
+                raise UserError(f"{text}: {old} is now {new}")
+
+
+def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    _check_names(overrides)
+    with _own_hydra():
+        try:
+            return hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise UserError(_one_line(error, _known(name, overrides))) from error
+
+
+def _known(name: str, overrides: Sequence[str]) -> list[str]:
+    """Return the keys of what the overrides choose, or, if that fails, of the usual choices."""
+    groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
+    choices = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
+    try:
+        return known_keys(hydra_compose(name, overrides=choices))
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return known_keys(hydra_compose(name))
+
+
+def _choices(cfg: DictConfig) -> dict[str, Any]:
+    chosen = cfg.hydra.runtime.choices
+    return {str(k): v for k, v in chosen.items() if not str(k).startswith("hydra/")}
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Read our presets, and leave the Hydra of a program that uses this package as it was."""
+    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def _one_line(error: Exception, known: Sequence[str]) -> str:
+    """Say in one line what is wrong with the overrides, naming the nearest known key."""
+    text = f"{error} {error.__cause__ or ''}"
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, choice = found[1].rpartition("/")
+        options = names_in(group)
+        hint = nearest(choice, options)
+        return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
+    if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
+        key = found[1].split("@")[0]
+        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them)"
+    return " ".join(str(error).split())
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return ``, did you mean ...?`` for the nearest known word, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not close:
+        tails = {name.rpartition(".")[2]: name for name in known}
+        tail = difflib.get_close_matches(word.rpartition(".")[2], tails, n=1, cutoff=0.6)
+        close = [tails[tail[0]]] if tail else []
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def known_keys(cfg: DictConfig | ListConfig, prefix: str = "") -> list[str]:
+    """Return every key of a configuration with its dotted path."""
+    keys: list[str] = []
+    if not isinstance(cfg, DictConfig):
+        return keys
+    for key in map(str, cfg):
+        path = f"{prefix}{key}"
+        keys.append(path)
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            keys += known_keys(node, f"{path}.")
+    return keys

@@ -1,0 +1,116 @@
+"""Check the files and folders that a user names, before torch is imported.
+
+What is in them is checked where they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from metadip.config import Config
+from metadip.prior_files import resolve
+from metadip.types import UserError
+
+OUR_DATA = "metadip.data."  # whose ``root`` or ``roots`` are folders
+
+
+def check_paths(name: str, cfg: Config) -> None:
+    """Check the paths among the settings of a script.
+
+    Raises:
+        UserError: a file or folder does not exist, is missing among the settings, or contradicts
+            another one.
+    """
+    checks: dict[str, Callable[[Config], None]] = {
+        "infer": _check_infer, "train": _check_train, "benchmark": _check_benchmark,
+    }  # fmt: skip
+    checks[name](cfg)
+
+
+def check_apart(out: Path, key: str, folder: str) -> None:
+    """Check that a run does not write among its own inputs, which would be read the next time.
+
+    Raises:
+        UserError: ``out`` lies inside the folder of images.
+    """
+    inputs = Path(folder).resolve()
+    if inputs.is_dir() and out.resolve().is_relative_to(inputs):
+        raise UserError(f"out={out} lies inside {key}={folder}: choose another out")
+
+
+def _check_infer(cfg: Config) -> None:
+    if (cfg.input is None) == (cfg.measurement is None):
+        raise UserError(
+            "give either input=IMAGE_OR_FOLDER to simulate measurements of, or "
+            "measurement=FILE_OR_FOLDER"
+        )
+    for key in ("input", "measurement", "truth"):
+        if cfg[key] is not None and not Path(str(cfg[key])).exists():
+            raise UserError(f"{key}={cfg[key]} is neither a file nor a folder: check the path")
+    key = "input" if cfg.measurement is None else "measurement"
+    check_apart(Path(str(cfg.out)), key, str(cfg[key]))
+    if "ckpt" in cfg.method:
+        resolve(str(cfg.method.ckpt))
+    if (image := cfg.method.get("image")) is not None and not Path(str(image)).is_file():
+        raise UserError(f"method.image={image} is not a file: check the path")
+    weights = cfg.method.get("denoiser", {}).get("weights")
+    if weights not in (None, "download") and not Path(str(weights)).is_file():
+        raise UserError(
+            f"denoiser.weights={weights} is not a file: check the path, or give download"
+        )
+
+
+def _check_train(cfg: Config) -> None:
+    if cfg.ckpt not in (None, "auto"):
+        if cfg.start is not None:
+            raise UserError(
+                "give ckpt= to resume a run, or start= to begin a new one at a prior (ckpt=auto "
+                "may stand beside start=)"
+            )
+        if not Path(str(cfg.ckpt)).is_file():
+            raise UserError(
+                f"ckpt={cfg.ckpt} is not a file: give the last.ckpt of the run to resume, or auto"
+            )
+    if cfg.start is not None:
+        resolve(str(cfg.start), key="start")
+    sources = {"data": cfg.data}
+    if "sources" in cfg.data:
+        weights = cfg.data.get("weights") or {}
+        sources = {
+            f"data.sources.{name}": source
+            for name, source in cfg.data.sources.items()
+            if weights.get(name) != 0
+        }
+    for place, node in sources.items():
+        for key, root in _missing_roots(node):
+            fetch = ", fetch CelebA by data.download=true" if "download" in node else ""
+            raise UserError(
+                f"{place}.{key}={root} is not a folder: check the path{fetch}, or take data=sample"
+            )
+
+
+def _check_benchmark(cfg: Config) -> None:
+    if cfg.images is not None:
+        if not Path(str(cfg.images)).exists():
+            raise UserError(f"images={cfg.images} is neither a file nor a folder: check the path")
+        check_apart(Path(str(cfg.out)), "images", str(cfg.images))
+        return
+    for name, group in {} if cfg.quick else cfg.table.sets.items():
+        for _, root in _missing_roots(group.images):
+            raise UserError(
+                f"no folder '{root}' for the image set {name}: give faces=FOLDER and "
+                "natural=FOLDER, or images=FOLDER in place of the sets"
+            )
+
+
+def _missing_roots(node: Any) -> Iterator[tuple[str, str]]:
+    """Yield those folders of a data set that are not there, with their keys."""
+    if not str(node.get("_target_")).startswith(OUR_DATA) or node.get("download"):
+        return
+    for key in ("root", "roots"):
+        named = node.get(key)
+        for root in [] if named is None else [named] if isinstance(named, str) else named:
+            if not Path(str(root)).is_dir():
+                yield key, str(root)

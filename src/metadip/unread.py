@@ -1,0 +1,166 @@
+"""Refuse settings that nothing would read.
+
+What a method reads follows from its file in ``conf/method``: what its keys refer to (``${prior}``,
+``${pnp.strength}``), and of ``fit`` and ``callbacks`` what its constructor has an argument for.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from metadip.composing import (
+    Setting,
+    composed,
+    conf_dir,
+    known_keys,
+    names_in,
+    nearest,
+    settings_of,
+)
+from metadip.types import UserError
+
+# Settings of infer.py that are for the method; the run reads all others.
+OF_METHODS = ("prior", "objective", "optimizer", "denoiser", "pnp", "ckpt", "callbacks", "fit")
+HANDED = ("callbacks", "fit")  # built by the run, for constructors that have an argument for them
+TARGET = re.compile(r"^_target_: (\S+)", re.MULTILINE)
+
+
+def check_read(
+    name: str, cfg: DictConfig, overrides: Sequence[str], *, shared: Sequence[str] = ()
+) -> None:
+    """Refuse settings that neither the script nor the method refers to; imports no constructor.
+
+    Args:
+        name: of the script.
+        cfg: composed, unresolved.
+        overrides: those of the user that have to be read.
+        shared: those before them that need not be.
+    Raises:
+        UserError: there is such a setting, or one that contradicts the choice of the method.
+    """
+    known = _own_keys(name)
+    for setting in settings_of(overrides):
+        if setting.root not in known:
+            raise UserError(f"unknown setting {setting.path!r}{nearest(setting.path, known)}")
+        if setting.root == "fit" and setting.path not in known:
+            raise UserError(f"unknown setting {setting.path!r}{nearest(setting.path, known)}")
+        if setting.path == "fit" and not setting.removed:
+            raise UserError(f"{setting.text} must name one of its settings, such as fit.steps=50")
+        if setting.removed and setting.path in known:
+            raise UserError(f"{setting.text}: {setting.path} is needed, give it a value instead")
+        if name == "infer":
+            _check_of_infer(cfg, setting, [*shared, *overrides])
+
+
+def check_handed(
+    name: str, cfg: DictConfig, overrides: Sequence[str], *, shared: Sequence[str] = ()
+) -> None:
+    """Refuse settings of ``fit`` and ``callbacks`` for which the method has no argument.
+
+    Raises:
+        UserError: there is such a setting, or one that another takes the place of.
+    """
+    if name != "infer":
+        return
+    arguments, steps = arguments_of(cfg.method._target_), cfg.fit.get("steps")
+    for setting in settings_of(overrides):
+        if setting.root in HANDED and _argument(setting) not in arguments:
+            _refuse(cfg, setting, [*shared, *overrides])
+        if setting.path == "method.steps" and steps is not None:
+            raise UserError(f"{setting.text} and fit.steps={steps}: give one of them")
+
+
+def arguments_of(target: str) -> frozenset[str]:
+    """Return the names of a constructor's arguments."""
+    return frozenset(inspect.signature(get_object(target)).parameters)
+
+
+def _own_keys(name: str) -> list[str]:
+    """Return the groups and keys of a script's main file, those below others too."""
+    main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    groups = [str(key) for item in main.pop("defaults") if item != "_self_" for key in item]
+    places = [group.removeprefix("optional ").rpartition("@")[2] for group in groups]
+    return [*places, *known_keys(main)]
+
+
+def _check_of_infer(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> None:
+    method, denoiser = cfg.choices.method, cfg.choices.denoiser
+    if setting.path == "denoiser" and method in names_in("denoiser") and denoiser != method:
+        raise UserError(f"{setting.text} goes with method=pnp_admm, or take method={denoiser}")
+    if setting.root == "task" and cfg.physics is not None and _changes(cfg, setting, overrides):
+        raise UserError(f"{setting.text} has no use with physics={cfg.physics}: leave it out")
+    if setting.root in OF_METHODS and setting.root not in HANDED and not _refers(cfg, setting.path):
+        _refuse(cfg, setting, overrides)
+
+
+def _refers(cfg: DictConfig, path: str) -> bool:
+    """Tell whether the method's node cannot be resolved without the setting at a path."""
+    probe = copy.deepcopy(cfg)
+    OmegaConf.set_struct(probe, False)
+    OmegaConf.update(probe, path, "???", merge=False)
+    try:
+        OmegaConf.to_container(probe.method, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:
+        return True
+    return False
+
+
+def _argument(setting: Setting) -> str:
+    """Return the argument by which a constructor takes a setting of the run."""
+    if setting.root == "callbacks":
+        return "callbacks"
+    return "steps" if setting.path == "fit.steps" else "execution"
+
+
+def _refuse(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> None:
+    """Raise ``UserError``, unless the setting only says what holds anyway."""
+    if not _changes(cfg, setting, overrides):
+        return
+    method = cfg.choices.method
+    readers = [choice for choice in names_in("method") if _reads(choice, setting)]
+    own = f"method.{setting.path}"
+    value = OmegaConf.select(cfg, own)
+    if value is None:
+        hint = ": leave it out"
+    elif isinstance(value, DictConfig):
+        hint = f", which has its own {own}: leave it out"
+    else:
+        hint = f", which has {own}={value}: set {own}={setting.value}"
+    listed = " or ".join(filter(None, (", ".join(readers[:-1]), *readers[-1:])))
+    others = f", or take method={listed}" if readers else ""
+    raise UserError(f"{setting.text} is not read by method={method}{hint}{others}")
+
+
+def _changes(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> bool:
+    """Tell whether the configuration would be another one without a setting."""
+    others = [o for o in overrides if o.lstrip("+") != setting.text]
+    try:
+        return bool(composed("infer", others) != cfg)
+    except UserError:  # the other settings need it
+        return True
+
+
+def _reads(choice: str, setting: Setting) -> bool:
+    """Tell whether a method's file refers to the group of a setting, or is handed it."""
+    text = "\n".join(_texts(choice))
+    if setting.root not in HANDED:
+        return re.search(rf"\$\{{{setting.root}[.}}]", text) is not None
+    target = TARGET.search(text)
+    return target is not None and _argument(setting) in arguments_of(target[1])
+
+
+def _texts(choice: str) -> Iterator[str]:
+    """Yield the text of a method's file, and of those that it includes."""
+    text = (conf_dir() / "method" / f"{choice}.yaml").read_text("utf-8")
+    yield text
+    for included in re.findall(r"^  - (\w+)$", text, re.MULTILINE):
+        if included != "_self_":
+            yield from _texts(included)
