@@ -55,8 +55,9 @@ def run_script(
     losses = torch.ones(n, n_frames) if losses is None else losses
     unknown = without_physics(truths or [None] * n, script.shape[2:])
     state = begin(problems or unknown, n_frames - 1)
-    state.inputs = state.inputs if z is None else {"z": z}
     state.output = state.output.to(script.dtype)
+    if z is not None:
+        state.inputs = {"z": z}
     frames = script if clean is None else clean
     state.again = lambda **_: Estimate(frames[state.active, state.step])
 
@@ -78,11 +79,16 @@ def run_script(
         call("on_step_end")
         if len(state.stop_steps) == n:
             break
-        keep = torch.tensor([i not in state.stop_steps for i in state.active.tolist()])
-        state.active = state.active[keep]
-        state.inputs = {name: tensor[keep] for name, tensor in state.inputs.items()}
+        drop_stopped(state)
     call("on_reconstruction_end")
     return state
+
+
+def drop_stopped(state: FitState) -> None:
+    """Let images that have stopped leave the batch."""
+    keep = torch.tensor([i not in state.stop_steps for i in state.active.tolist()])
+    state.active = state.active[keep]
+    state.inputs = {name: tensor[keep] for name, tensor in state.inputs.items()}
 
 
 def random_script(n: int, n_frames: int, *, spread: Tensor | None = None, seed: int = 0) -> Tensor:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from metadip.callbacks import ESWMV, LatentJitter, OutputEMA
-from metadip.fitting import Backtracking, Execution, MomentumSGD, fit
-from metadip.types import FitState
+from metadip.fitting import Backtracking, Execution, MomentumSGD, Sum, fit, mse
+from metadip.priors import LatentNetwork
+from metadip.types import Estimate, FitState, InverseProblem, Named
 from tests.fitting.tiny import (
+    ADAM,
     EXACT,
     MSE,
     SAME,
@@ -226,6 +228,52 @@ def test_snapshots_belong_to_the_images_that_stay():
     alone = tiny_fit([noisy(1)], steps=9, hooks=[Spike([6])], backtracking=RULE)
     assert results[0].steps == 5
     assert_same(results[1:2], alone, **SAME)
+
+
+@MODES
+def test_an_objective_may_be_negative(stacked: bool):
+    """The data term falls all along; only a loss below zero looks like a rise of 5 dB."""
+    negative = Sum(mse, {"offset": lambda seen: -10 - 0 * mse(seen)})
+    execution = Execution(stacked=stacked, backtracking=RULE)
+    results = fit(problems(), tiny_prior(), negative, ADAM, steps=12, execution=execution)
+    assert [r.rollbacks for r in results] == [0, 0, 0]
+    assert all((r.curves["loss"] < -9).all() for r in results)
+    hooks = [SpoilWeights(6, row=1, factor=30.0)]
+    spoilt = fit(
+        problems(), tiny_prior(), negative, ADAM, steps=12, hooks=hooks,
+        execution=Execution(stacked=True, backtracking=RULE),
+    )  # fmt: skip
+    assert [r.rollbacks for r in spoilt] == [0, 1, 0]
+
+
+class Drift(LatentNetwork):
+    """A latent that grows by a tenth of itself from step to step."""
+
+    def refresh(
+        self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
+    ) -> Named:
+        return {"z": inputs["z"] * 1.1}
+
+
+@MODES
+def test_refreshed_inputs_go_back_too(stacked: bool):
+    tiny = tiny_prior()
+    prior = Drift(tiny.network, tiny.latent, learned=True)
+    seen: dict[int, Tensor] = {}
+
+    class WatchInputs(Hook):
+        def on_step_end(self, state: FitState) -> None:
+            seen[state.step] = state.inputs["z"][-1].clone()
+
+    hooks = [Spike([6]), WatchInputs()]
+    chosen = [noisy(0), noisy(1)] if stacked else [noisy(1)]
+    execution = Execution(stacked=stacked, backtracking=RULE)
+    (*_, result) = fit(chosen, prior, MSE, ADAM, steps=8, hooks=hooks, execution=execution)
+    assert result.rollbacks == 1
+    z = tiny.latent(8, 8)[0]
+    torch.testing.assert_close(seen[6], z * 1.1**6)
+    torch.testing.assert_close(seen[7], z * 1.1**4)  # as step 4 was accepted
+    torch.testing.assert_close(seen[8], z * 1.1**5)
 
 
 @pytest.mark.parametrize("change", [{"drop_db": 0}, {"check_every": 0}, {"max_rollbacks": 0}])

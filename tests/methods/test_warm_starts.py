@@ -1,5 +1,6 @@
 """Starts that rival a meta-learned one: a trained denoiser, and the weights of another image."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def test_a_built_in_picture_stands_in_and_untrained_weights_stay(face: Path):
     ours, theirs = (list(m.prior.parameters()) for m in (built_in, own))
     assert any(not torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before, prior.parameters(), strict=True))
+
+
+def test_it_can_be_pickled_before_and_after_its_first_fit(face: Path):
+    problem = DenoisingTask(0.1, clip=False).measure(torch.rand(1, 3, 8, 8), seed=0)
+    method = warm(face, image_steps=3)
+    copied = pickle.loads(pickle.dumps(method))
+    first = method.reconstruct([problem])[0].x_hat
+    again = pickle.loads(pickle.dumps(method))
+    assert torch.equal(copied.reconstruct([problem])[0].x_hat, first)
+    assert torch.equal(again.reconstruct([problem])[0].x_hat, first)
 
 
 @pytest.mark.parametrize("name", ["size_px", "image_steps"])
