@@ -122,10 +122,11 @@ def bf16_costs_db(count: int) -> dict[str, float]:
     """Return the mean PSNR that bf16 loses, at the last step of MetaDIP and of averaged DIP."""
     problems, costs = built_in_problems(64, count), {}
     for name, steps in QUALITY_STEPS.items():
-        settings = [f"method={name}", "prior=skip_unet_small", f"fit.steps={steps}"]
+        settings = [f"method={name}", f"fit.steps={steps}"]
         psnr = {}
         for precision in ("32", "bf16"):
-            cfg = config.compose("infer", [*settings, f"fit.precision={precision}"])
+            chosen = [*settings, f"fit.precision={precision}"]
+            cfg = config.compose("infer", chosen, shared=["prior=skip_unet_small"])  # for DIP
             results = build_method(cfg).reconstruct(problems)
             pairs = zip(results, problems, strict=True)
             psnr[precision] = statistics.fmean(quality_db(r.x_hat, p) for r, p in pairs)

@@ -109,6 +109,7 @@ def test_a_rule_counts_where_it_is_read(handed: Any):
         (["++x=1"], "unknown setting 'x'"),
         (["++fit.step=1"], "unknown setting 'fit.step', did you mean 'fit.steps'"),
         (["fit=5"], "fit=5 must name one of its settings"),
+        (["method=dip", "callbacks.ema=null"], "callbacks.ema=None names no _target_"),
         (["~seed"], "~seed: seed is needed"),
         (["hydra.job.name=x"], "unknown setting 'hydra.job.name'"),
     ],

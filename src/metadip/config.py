@@ -136,10 +136,10 @@ def check_keys(node: DictConfig, path: str = "") -> None:
 
 
 def check_settings(cfg: Config) -> None:
-    """Refuse values of the script's own settings that no constructor would look at.
+    """Check the script's own settings, which no constructor would look at.
 
     Raises:
-        UserError: one of ``WHOLE_NUMBERS`` is none, or a switch is neither true nor false.
+        UserError: one of ``WHOLE_NUMBERS`` is not one, or a switch is neither true nor false.
     """
     settings = plain(cfg)
     settings |= {f"fit.{key}": value for key, value in settings.get("fit", {}).items()}
@@ -153,17 +153,13 @@ def check_settings(cfg: Config) -> None:
 
 
 def check_whole(key: str, value: Any, lowest: int) -> None:
-    """Refuse what is no whole number, or below the lowest.
-
-    Raises:
-        UserError: it is so.
-    """
+    """Raise ``UserError`` if a value is not a whole number, or below the lowest."""
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise UserError(f"{key}={value} must be a whole number of at least {lowest}")
 
 
 def check_positive(key: str, value: Any) -> None:
-    """Refuse what is no finite number above 0, by a ``UserError``."""
+    """Raise ``UserError`` if a value is not a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"{key}={value} must be a number above 0")
 

@@ -66,10 +66,16 @@ def check_handed(
     """Refuse settings of ``fit`` and ``callbacks`` for which the method has no argument.
 
     Raises:
-        UserError: there is such a setting, or one that another takes the place of.
+        UserError: there is such a setting, one that another takes the place of, or a callback that
+            is none.
     """
     if name != "infer":
         return
+    for key, node in cfg.callbacks.items():
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            raise UserError(
+                f"callbacks.{key}={node} names no _target_ (~callbacks.{key} removes one)"
+            )
     arguments, steps = arguments_of(cfg.method._target_), cfg.fit.get("steps")
     for setting in settings_of(overrides):
         if setting.root in HANDED and _argument(setting) not in arguments:
