@@ -25,6 +25,10 @@ from metadip.types import UserError
 RENAMED = {
     "method.callbacks": "callbacks",
     "method.execution": "fit",
+    "method.rescale": "rescale",
+    "objective.data_term": "objective=mse, l1 or huber",
+    "objective.huber_delta": "objective.data.delta",
+    "objective.tv_weight": "objective.terms.tv.weight",
 }
 
 

@@ -147,6 +147,8 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     Raises:
         UserError: If settings contradict one another, or files are missing.
     """
+    if cfg.physics is None and not cfg.rescale:
+        raise UserError("rescale=false goes with physics=: other problems know their scale")
     if cfg.measurement is None:
         return _simulated(cfg, method)
     if cfg.image_size is not None:
