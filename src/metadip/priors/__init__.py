@@ -1,5 +1,6 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
+from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
@@ -11,6 +12,7 @@ __all__ = [
     "INPUTS",
     "BackProjection",
     "Coordinates",
+    "DeepDecoder",
     "Latent",
     "LatentNetwork",
     "NetworkInput",
