@@ -6,7 +6,7 @@ from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
 from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
-from metadip.fitting.rules import ByGroup
+from metadip.fitting.rules import ByGroup, Group
 from metadip.fitting.step import StepOutput, fit_step, measured
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Backtracking",
     "ByGroup",
     "Execution",
+    "Group",
     "Huber",
     "MomentumSGD",
     "MultiStep",
