@@ -6,6 +6,7 @@ from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
 from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
+from metadip.fitting.rmse import rmse
 from metadip.fitting.rules import ByGroup, Group
 from metadip.fitting.step import StepOutput, fit_step, measured
 
@@ -27,5 +28,6 @@ __all__ = [
     "l1",
     "measured",
     "mse",
+    "rmse",
     "total_variation",
 ]

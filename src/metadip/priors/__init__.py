@@ -4,6 +4,7 @@ from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
@@ -13,9 +14,11 @@ __all__ = [
     "BackProjection",
     "Coordinates",
     "DeepDecoder",
+    "GaussianLatent",
     "Latent",
     "LatentNetwork",
     "NetworkInput",
+    "RandomProjector",
     "Representation",
     "Siren",
     "SkipUNet",
