@@ -9,6 +9,7 @@ from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
 from metadip.fitting.rmse import rmse
 from metadip.fitting.rules import ByGroup, Group
 from metadip.fitting.step import StepOutput, fit_step, measured
+from metadip.fitting.weight_decay import WeightDecay
 
 __all__ = [
     "PRECISIONS",
@@ -23,6 +24,7 @@ __all__ = [
     "MultiStep",
     "StepOutput",
     "Sum",
+    "WeightDecay",
     "fit",
     "fit_step",
     "l1",
