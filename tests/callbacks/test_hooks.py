@@ -219,6 +219,7 @@ def test_bad_arguments(make, message: str):
     [
         ("none", []),
         ("dip", ["LatentJitter", "OutputEMA"]),
+        ("gp_dip", ["LatentJitter", "LangevinNoise", "PosteriorMean"]),
         ("es_wmv", ["LatentJitter", "ESWMV"]),
         ("es_emv", ["LatentJitter", "ESEMV"]),
         ("es_emv_meta", ["ESEMV"]),
