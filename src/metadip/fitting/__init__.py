@@ -8,11 +8,13 @@ from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
 from metadip.fitting.rmse import rmse
 from metadip.fitting.rules import ByGroup, Group
+from metadip.fitting.sgd import SGD
 from metadip.fitting.step import StepOutput, fit_step, measured
 from metadip.fitting.weight_decay import WeightDecay
 
 __all__ = [
     "PRECISIONS",
+    "SGD",
     "TV",
     "Adam",
     "Backtracking",

@@ -4,6 +4,7 @@ from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
 from metadip.priors.siren import Siren
@@ -22,5 +23,6 @@ __all__ = [
     "Representation",
     "Siren",
     "SkipUNet",
+    "WithOutliers",
     "draw_weights",
 ]
