@@ -211,6 +211,7 @@ class FitState:
 
     @x_hat.setter
     def x_hat(self, x: Tensor) -> None:
+        """Replace the images of the estimate."""
         self.estimate = getattr(self, "estimate", Estimate(x))._replace(x=x)
 
     def draw(self, like: Tensor) -> Tensor:

@@ -58,8 +58,7 @@ def run_script(
     state.output = state.output.to(script.dtype)
     if z is not None:
         state.inputs = {"z": z}
-    frames = script if clean is None else clean
-    state.again = lambda **_: Estimate(frames[state.active, state.step])
+    state.again = lambda **_: Estimate(_frame(script if clean is None else clean, state))
 
     def call(method: str) -> None:
         for hook in hooks:
@@ -69,7 +68,7 @@ def run_script(
     for state.step in range(n_frames):
         state.jitter = {}
         call("on_step_start")
-        state.x_hat, state.loss = (t[state.active, state.step].clone() for t in (script, losses))
+        state.x_hat, state.loss = (_frame(t, state).clone() for t in (script, losses))
         state.taken_back = (taken_back or {}).get(state.step, {})
         back = torch.tensor([i in state.taken_back for i in state.active.tolist()])
         good = state.loss.isfinite() | back
@@ -82,6 +81,11 @@ def run_script(
         drop_stopped(state)
     call("on_reconstruction_end")
     return state
+
+
+def _frame(script: Tensor, state: FitState) -> Tensor:
+    """Return what a script has for the active images at this step."""
+    return script[state.active, state.step]
 
 
 def drop_stopped(state: FitState) -> None:

@@ -219,6 +219,8 @@ def test_bad_arguments(make, message: str):
     [
         ("none", []),
         ("dip", ["LatentJitter", "OutputEMA"]),
+        ("gp_dip", ["LatentJitter", "LangevinNoise", "PosteriorMean"]),
+        ("jitter", ["LatentJitter"]),
         ("es_wmv", ["LatentJitter", "ESWMV"]),
         ("es_emv", ["LatentJitter", "ESEMV"]),
         ("es_emv_meta", ["ESEMV"]),

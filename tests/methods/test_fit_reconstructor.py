@@ -7,10 +7,10 @@ import torch
 from deepinv.physics import Blur, Denoising, Downsampling, Inpainting
 
 from metadip.callbacks import FitCallback, LatentJitter, OutputEMA
-from metadip.fitting import Execution
+from metadip.fitting import Adam, ByGroup, Execution
 from metadip.methods import image_shape_of
 from metadip.physics import GaussianSensing, Magnitude
-from metadip.types import FitState, InverseProblem
+from metadip.types import FitState, InverseProblem, UserError
 from tests.fitting.tiny import noisy, tiny_prior
 from tests.methods.tiny_prediction import tiny_method
 
@@ -100,3 +100,12 @@ def test_options_reach_the_fit():
     stacked = tiny_method(execution=Execution(stacked=True))
     results = stacked.reconstruct([noisy(0), noisy(1)])
     assert results[0].seconds == results[1].seconds  # a batch shares its time
+
+
+def test_a_rule_that_does_not_fit_the_prior_is_refused_before_the_fit():
+    method = tiny_method()
+    method.check(noisy(0), task="task=denoise")
+    method.optimizer = ByGroup({"kernel.*": Adam(lr=0.1)})
+    text = r"the optimizer does not suit the prior: group 'kernel\.\*' matches nothing"
+    with pytest.raises(UserError, match=text):
+        method.check(noisy(0), task="task=denoise")

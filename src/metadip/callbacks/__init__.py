@@ -1,9 +1,10 @@
-"""Hooks of a fit: averaging, jitter, early stopping, best iterate, oracle PSNR, progress."""
+"""Hooks of a fit: averaging, noise, early stopping, best iterate, oracle PSNR, progress."""
 
 from metadip.callbacks.base import FitCallback
 from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
 from metadip.callbacks.jitter import LatentJitter
+from metadip.callbacks.langevin import LangevinNoise, PosteriorMean
 from metadip.callbacks.oracle import OraclePSNR, peak_of_curve
 from metadip.callbacks.output_average import OutputEMA
 from metadip.callbacks.progress import FitProgress
@@ -17,9 +18,11 @@ __all__ = [
     "DiscrepancyPrinciple",
     "FitCallback",
     "FitProgress",
+    "LangevinNoise",
     "LatentJitter",
     "OraclePSNR",
     "OutputEMA",
+    "PosteriorMean",
     "SelfValidation",
     "peak_of_curve",
 ]

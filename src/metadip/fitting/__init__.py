@@ -6,25 +6,32 @@ from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
 from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
-from metadip.fitting.rules import ByGroup
+from metadip.fitting.rmse import rmse
+from metadip.fitting.rules import ByGroup, Group
+from metadip.fitting.sgd import SGD
 from metadip.fitting.step import StepOutput, fit_step, measured
+from metadip.fitting.weight_decay import WeightDecay
 
 __all__ = [
     "PRECISIONS",
+    "SGD",
     "TV",
     "Adam",
     "Backtracking",
     "ByGroup",
     "Execution",
+    "Group",
     "Huber",
     "MomentumSGD",
     "MultiStep",
     "StepOutput",
     "Sum",
+    "WeightDecay",
     "fit",
     "fit_step",
     "l1",
     "measured",
     "mse",
+    "rmse",
     "total_variation",
 ]

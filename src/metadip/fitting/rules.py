@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Any, Protocol, TypeAlias
@@ -49,6 +50,27 @@ class Optimizer(Protocol):
         ...
 
 
+@registered("group")
+@dataclass(frozen=True)
+class Group:
+    """What moves by one rule, for ``ByGroup``.
+
+    Args:
+        names: patterns, see ``ByGroup``.
+        rule: moves what they match.
+    Raises:
+        ValueError: If there are no names.
+    """
+
+    names: Sequence[str]
+    rule: Rule
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        if not self.names:
+            raise ValueError("names are empty: the rule would move nothing")
+
+
 @registered("by_group")
 class ByGroup:
     """Move groups of weights and inputs, each by its own rule.
@@ -58,7 +80,9 @@ class ByGroup:
         weights; one that begins with ``inputs.`` against those of the inputs. The first match wins.
         What no pattern matches stays as it starts.
     Args:
-        groups: rules by pattern, such as ``{"kernel.*": Adam(lr=1e-4), "*": Adam(lr=1e-2)}``.
+        groups: rules by pattern, such as ``{"kernel.*": Adam(lr=1e-4), "*": Adam(lr=1e-2)}``; or,
+            under any name, a ``Group`` of several patterns. Presets take the second form, whose
+            rates have a path on the command line: ``optimizer.groups.kernel.rule.lr=1e-3``.
     Raises:
         ValueError: If there are no groups; in ``bind``, if a pattern matches nothing that is left.
     Example:
@@ -70,24 +94,29 @@ class ByGroup:
 
     description: dict[str, Any]
 
-    def __init__(self, groups: Mapping[str, Rule]) -> None:
+    def __init__(self, groups: Mapping[str, Rule | Group]) -> None:
         if not groups:
             raise ValueError("groups are empty: nothing would move")
-        self.groups = dict(groups)
+        self.groups = [
+            group if isinstance(group, Group) else Group([key], group)
+            for key, group in groups.items()
+        ]
 
     def bind(self, start: Start) -> tuple[tuple[str, ...], Rule]:
         """See ``Optimizer.bind``."""
         left = [*start.weights, *(INPUTS + name for name in start.inputs)]
         names: list[str] = []
         parts: list[tuple[Rule, int]] = []
-        for pattern, rule in self.groups.items():
-            matched = [name for name in left if _matches(name, pattern)]
-            if not matched:
-                known = ", ".join(left) or "nothing"
-                raise ValueError(f"group {pattern!r} matches nothing of what is left: {known}")
-            left = [name for name in left if name not in matched]
-            names += matched
-            parts.append((rule, len(matched)))
+        for group in self.groups:
+            before = len(names)
+            for pattern in group.names:
+                matched = [name for name in left if _matches(name, pattern)]
+                if not matched:
+                    known = ", ".join(left) or "nothing"
+                    raise ValueError(f"group {pattern!r} matches nothing of what is left: {known}")
+                left = [name for name in left if name not in matched]
+                names += matched
+            parts.append((group.rule, len(names) - before))
         return tuple(names), _Grouped(parts)
 
 

@@ -80,11 +80,15 @@ class FitReconstructor(Reconstructor):
         return self.prior.image_channels
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Raise where the prior cannot start from the problem; else any operator serves."""
+        """Raise where the prior cannot start from the problem, or the rule move what it has."""
         try:
-            self.prior.with_channels(problem.image_shape[0]).start(problem)
+            start = self.prior.with_channels(problem.image_shape[0]).start(problem)
         except ValueError as error:
             raise UserError(f"{task} does not suit the prior: {error}") from error
+        try:
+            self.optimizer.bind(start)
+        except ValueError as error:
+            raise UserError(f"the optimizer does not suit the prior: {error}") from error
 
     def forward(
         self,

@@ -1,8 +1,11 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
+from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.outliers import WithOutliers
+from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
@@ -11,11 +14,15 @@ __all__ = [
     "INPUTS",
     "BackProjection",
     "Coordinates",
+    "DeepDecoder",
+    "GaussianLatent",
     "Latent",
     "LatentNetwork",
     "NetworkInput",
+    "RandomProjector",
     "Representation",
     "Siren",
     "SkipUNet",
+    "WithOutliers",
     "draw_weights",
 ]

@@ -1,0 +1,47 @@
+"""Gradient descent with a fixed step size, as a pure rule."""
+
+from __future__ import annotations
+
+import torch
+
+from metadip.fitting.rules import State, Tensors
+from metadip.registry import registered
+from metadip.types import Start
+
+
+@registered("sgd")
+class SGD:
+    """Descend along the gradient, with momentum or without.
+
+    Model:
+        v_{k+1} = momentum v_k + g_k, theta -= lr v_{k+1}, v_0 = 0. For step sizes that are learned
+        see ``MomentumSGD``.
+    Args:
+        lr: step size, above 0.
+        momentum: in [0, 1); 0 keeps no state.
+    Raises:
+        ValueError: If an argument is outside the range given here.
+    """
+
+    def __init__(self, *, lr: float, momentum: float = 0.0) -> None:
+        if not lr > 0 or not 0 <= momentum < 1:
+            raise ValueError(f"need lr > 0 and momentum in [0, 1), got {lr} and {momentum}")
+        self.lr, self.momentum = lr, momentum
+        self.slots = 1 if momentum else 0  # the velocity
+
+    def bind(self, start: Start) -> tuple[tuple[str, ...], SGD]:
+        """Move all weights and no inputs."""
+        return tuple(start.weights), self
+
+    def init(self, params: Tensors) -> State:
+        """Return zero velocities, or nothing."""
+        return (torch._foreach_mul(params, 0.0),) if self.slots else ()
+
+    def update(
+        self, params: Tensors, grads: Tensors, state: State, step: int
+    ) -> tuple[Tensors, State]:
+        """See ``Rule.update``."""
+        if not state:
+            return torch._foreach_sub(params, torch._foreach_mul(grads, self.lr)), ()
+        velocity = torch._foreach_add(torch._foreach_mul(state[0], self.momentum), grads)
+        return torch._foreach_sub(params, torch._foreach_mul(velocity, self.lr)), (velocity,)
