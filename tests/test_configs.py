@@ -211,8 +211,7 @@ def test_data_build(choice: str):
 
 def test_the_rest_of_a_training_builds(tmp_path: Path):
     cfg = config.compose("train", ["trainer.accelerator=cpu", f"out={tmp_path}"])
-    network = config.build(cfg.prior).network
-    optimizer = config.build(cfg.optimizer, network=network)
+    optimizer = config.build(cfg.optimizer, prior=config.build(cfg.prior))
     assert optimizer.log_lr.shape[0] == cfg.learner.inner_steps
     assert config.build(cfg.outer).clip_norm == cfg.outer.clip_norm
     assert config.build(cfg.objective).tv_weight == cfg.objective.tv_weight

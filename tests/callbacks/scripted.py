@@ -53,8 +53,8 @@ def run_script(
     """
     n, n_frames = script.shape[:2]
     losses = torch.ones(n, n_frames) if losses is None else losses
-    unknown = without_physics(truths or [None] * n, script.shape[2:])
-    state = begin(problems or unknown, n_frames - 1)
+    problems = problems or without_physics(truths or [None] * n, script.shape[2:])
+    state = begin(problems, n_frames - 1)
     state.output = state.output.to(script.dtype)
     if z is not None:
         state.inputs = {"z": z}
