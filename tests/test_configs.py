@@ -214,7 +214,7 @@ def test_the_rest_of_a_training_builds(tmp_path: Path):
     optimizer = config.build(cfg.optimizer, prior=config.build(cfg.prior))
     assert optimizer.log_lr.shape[0] == cfg.learner.inner_steps
     assert config.build(cfg.outer).clip_norm == cfg.outer.clip_norm
-    assert config.build(cfg.objective).tv_weight == cfg.objective.tv_weight
+    assert config.build(cfg.objective).terms["tv"].weight == cfg.objective.terms.tv.weight
     trainer = config.build(cfg.trainer, logger=config.build(cfg.logger))
     assert trainer.max_steps == cfg.trainer.max_steps
 

@@ -60,14 +60,10 @@ def run_script(
         state.inputs = {"z": z}
     state.again = lambda **_: Estimate(_frame(script if clean is None else clean, state))
 
-    def call(method: str) -> None:
-        for hook in hooks:
-            getattr(hook, method)(state)
-
-    call("on_reconstruction_start")
+    call(hooks, "on_reconstruction_start", state)
     for state.step in range(n_frames):
         state.jitter = {}
-        call("on_step_start")
+        call(hooks, "on_step_start", state)
         state.x_hat, state.loss = (_frame(t, state).clone() for t in (script, losses))
         state.taken_back = (taken_back or {}).get(state.step, {})
         back = torch.tensor([i in state.taken_back for i in state.active.tolist()])
@@ -75,17 +71,23 @@ def run_script(
         state.output[state.active[good]] = state.x_hat[good]
         state.stop(~good, "diverged")
         state.record("loss", state.loss)
-        call("on_step_end")
+        call(hooks, "on_step_end", state)
         if len(state.stop_steps) == n:
             break
         drop_stopped(state)
-    call("on_reconstruction_end")
+    call(hooks, "on_reconstruction_end", state)
     return state
 
 
 def _frame(script: Tensor, state: FitState) -> Tensor:
     """Return what a script has for the active images at this step."""
     return script[state.active, state.step]
+
+
+def call(hooks: Sequence[Any], method: str, state: FitState) -> None:
+    """Call a method of every hook."""
+    for hook in hooks:
+        getattr(hook, method)(state)
 
 
 def drop_stopped(state: FitState) -> None:
