@@ -160,7 +160,7 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, description: s
 @pytest.mark.parametrize(
     ("part", "change", "text"),
     [
-        ("network", {"type": "os.system"}, "unknown architecture 'os.system'; known: .*skip_unet"),
+        ("network", {"type": "os.system"}, "unknown architecture 'os.system'"),
         ("network", {"depth": 3}, "does not take these arguments"),
         ("network", {"channels": [5]}, "size mismatch for prior.network"),
         ("network", {"channels": [4, 4], "skip_channels": [2, 2]}, "Missing key"),
@@ -168,7 +168,7 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, description: s
         ("latent", {"size_px": 8}, "size mismatch for prior.latent.noise"),
         ("optimizer", {"n_steps": 9}, "size mismatch for inner_optimizer.log_lr"),
         ("optimizer", {"lr_bounds": None}, "does not hold a prior"),
-        ("objective", {"data": {"type": "l3"}}, "unknown objective 'l3'; known: .*mse"),
+        ("objective", {"data": {"type": "l3"}}, "unknown objective 'l3'"),
         ("network", {"type": "mse"}, "does not hold a prior"),
     ],
 )

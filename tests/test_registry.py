@@ -60,7 +60,7 @@ def test_what_is_not_registered_is_refused_when_it_is_described():
 @pytest.mark.parametrize(
     ("description", "text"),
     [
-        ({"type": "os.system"}, "unknown box 'os.system'; known: .*test_box"),
+        ({"type": "os.system"}, "unknown box 'os.system'"),
         ({"type": ["test_box"]}, r"unknown box \['test_box'\]"),
         ({}, "unknown box None"),
         ({"type": "test_box", "depth": 3}, "box 'test_box' does not take these arguments: "),

@@ -42,6 +42,7 @@ def save_tiny_prior(path: Path) -> Path:
         "representation": prior.description,
         "optimizer": optimizer.description,
         "objective": objective.description,
+        "image_px": cfg.prior.latent.size_px,
     }
     parts = nn.ModuleDict({"prior": prior, "inner_optimizer": optimizer})
     save_prior(path, parts.state_dict(), description)

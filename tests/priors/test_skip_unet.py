@@ -99,7 +99,7 @@ def test_description_rebuilds_the_network():
 
 
 def test_description_of_something_else_is_refused():
-    with pytest.raises(ValueError, match=r"unknown architecture 'os\.system'; known: .*skip_unet"):
+    with pytest.raises(ValueError, match=r"unknown architecture 'os\.system'"):
         registry.build("architecture", {"type": "os.system"})
     with pytest.raises(ValueError, match="unknown architecture None"):
         registry.build("architecture", {})

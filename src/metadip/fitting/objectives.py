@@ -111,6 +111,9 @@ def total_variation(x: Tensor) -> Tensor:
     return per_channel.reshape(len(x), -1).sum(dim=1) / x[0].numel()
 
 
+NO_TERMS: Mapping[str, Objective] = {}
+
+
 class Losses(NamedTuple):
     """An objective (B,), and its data term (B,), which safeguards watch."""
 
@@ -128,7 +131,7 @@ class Sum:
         A look at B images -> (B,).
     Args:
         data: compares measurements: ``mse``, ``l1``, ``Huber``; never negative.
-        terms: further terms, by a name of their own; None: none.
+        terms: further terms, by a name of their own.
     Raises:
         ValueError: When called, whatever the terms raise.
     References:
@@ -137,8 +140,8 @@ class Sum:
 
     description: dict[str, Any]
 
-    def __init__(self, data: Objective, terms: Mapping[str, Objective] | None = None) -> None:
-        self.data, self.terms = data, dict(terms or {})
+    def __init__(self, data: Objective, terms: Mapping[str, Objective] = NO_TERMS) -> None:
+        self.data, self.terms = data, dict(terms)
 
     def __call__(self, look: Look) -> Tensor:
         """Return the objective of each image."""

@@ -77,7 +77,9 @@ class DIP(FitReconstructor):
 
 
 def _network_of(preset: str) -> Representation:
-    built: Representation = config.build(config.compose("infer", [f"prior={preset}"]).prior)
+    built: Representation = config.build(
+        config.compose("infer", ["method=dip", f"prior={preset}"]).prior
+    )
     return built
 
 
