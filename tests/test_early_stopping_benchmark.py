@@ -14,7 +14,7 @@ from metadip.runs import build_method
 from tests.test_benchmarks import load_script
 
 QUICK = [
-    "callbacks.es_wmv.window=8", "callbacks.es_wmv.patience=4", "callbacks.es_emv.patience=3",
+    "callbacks.es_wmv.window=6", "callbacks.es_wmv.patience=3", "callbacks.es_emv.patience=3",
     "callbacks.es_emv.min_start=5", "callbacks.sv_es.window=6", "callbacks.sv_es.patience=4",
     "callbacks.sv_es.batch_size=3",
 ]  # fmt: skip
