@@ -3,8 +3,8 @@
     python benchmarks/released_scores.py --faces FACES --natural BSDS500 --out scores.csv
 
 Each row of the CSV is the mean PSNR of a prior on one task and image set after its method's own
-number of steps. Operators are the structured ones. Rows that are there are not computed again. It is
-run before and after a change of the core, which should not move these numbers.
+number of steps. Operators are the structured ones. Rows that are there are not computed again.
+It is run before and after a change of the core, which should not move these numbers.
 """
 
 from __future__ import annotations
