@@ -11,6 +11,7 @@ from torch import Tensor
 from metadip.fitting.objectives import evaluate
 from metadip.fitting.rules import Tensors
 from metadip.fitting.unknowns import Unknowns, row_of
+from metadip.priors import Representation
 from metadip.types import NOTHING, Estimate, InverseProblem, Look, Named, Objective
 
 Draw = Callable[[Tensor], Tensor]
@@ -93,3 +94,31 @@ def fit_step(
         retain_graph=retain_graph or create_graph,
     )
     return StepOutput(estimate, loss, misfit, grads)
+
+
+def refreshed(
+    representation: Representation,
+    inputs: Named,
+    estimate: Estimate,
+    problems: Sequence[InverseProblem],
+    step: int,
+) -> Named:
+    """Return the inputs of step ``step + 1`` as the representation makes them, image by image.
+
+    Args:
+        representation: see ``Representation.refresh``.
+        inputs: of this step, (B, ...) each, as they were before its update.
+        estimate: of this step.
+        problems: of the B images.
+        step: counts from 0.
+    """
+    rows = [
+        representation.refresh(
+            {name: tensor[row : row + 1] for name, tensor in inputs.items()},
+            row_of(estimate, row),
+            problem,
+            step,
+        )
+        for row, problem in enumerate(problems)
+    ]
+    return {name: torch.cat([made[name] for made in rows]) for name in inputs}
