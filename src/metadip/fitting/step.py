@@ -40,12 +40,28 @@ def measured(problems: Sequence[InverseProblem], estimate: Estimate) -> tuple[Te
     """
     first = problems[0]
     if all(p.physics is first.physics and p.scale == first.scale for p in problems):
-        y_hat = first.physics.A(estimate.x, **estimate.operator)
+        y_hat = _measure(first, estimate)
         y = first.y if len(problems) == 1 else torch.cat([problem.y for problem in problems])
         return (y_hat, y) if first.scale == 1 else (first.scale * y_hat, first.scale * y)
     pairs = [measured([p], row_of(estimate, i)) for i, p in enumerate(problems)]
     of_estimate, of_problem = zip(*pairs, strict=True)
     return torch.cat(of_estimate), torch.cat(of_problem)
+
+
+def _measure(problem: InverseProblem, estimate: Estimate) -> Tensor:
+    """Return A(x), and leave the operator as it was.
+
+    deepinv keeps the parameters that A is given as buffers of the operator: who uses it next would
+    get those of this estimate, with their graph.
+    """
+    parts = problem.physics.modules() if estimate.operator else ()
+    kept = [(part, dict(part._buffers)) for part in parts]
+    try:
+        y_hat: Tensor = problem.physics.A(estimate.x, **estimate.operator)
+    finally:
+        for part, buffers in kept:
+            part._buffers.update(buffers)
+    return y_hat
 
 
 def fit_step(
