@@ -1,9 +1,11 @@
 """Hooks of a fit: averaging, jitter, early stopping, best iterate, oracle PSNR, progress."""
 
 from metadip.callbacks.base import FitCallback
+from metadip.callbacks.below_zero import BelowZero
 from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
 from metadip.callbacks.jitter import LatentJitter
+from metadip.callbacks.noise_jitter import NoiseJitter
 from metadip.callbacks.oracle import OraclePSNR, peak_of_curve
 from metadip.callbacks.output_average import OutputEMA
 from metadip.callbacks.progress import FitProgress
@@ -13,11 +15,13 @@ from metadip.callbacks.self_validation import SelfValidation
 __all__ = [
     "ESEMV",
     "ESWMV",
+    "BelowZero",
     "BestIterate",
     "DiscrepancyPrinciple",
     "FitCallback",
     "FitProgress",
     "LatentJitter",
+    "NoiseJitter",
     "OraclePSNR",
     "OutputEMA",
     "SelfValidation",

@@ -8,6 +8,7 @@ from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
 from metadip.fitting.rules import ByGroup
 from metadip.fitting.step import StepOutput, fit_step, measured
+from metadip.fitting.sure import SureDivergence
 
 __all__ = [
     "PRECISIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "MultiStep",
     "StepOutput",
     "Sum",
+    "SureDivergence",
     "fit",
     "fit_step",
     "l1",

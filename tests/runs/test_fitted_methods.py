@@ -1,0 +1,34 @@
+"""Methods that are a representation, an objective and hooks, through ``infer.py``."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from metadip import config, runs
+from metadip.data import sample_picture
+from metadip.types import UserError
+from tests.tiny import COMMON, infer
+
+SMALL = ["prior.network.channels=[8,8]", "prior.network.skip_channels=[4,4]", "fit.steps=3"]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> list[str]:
+    return [f"input={sample_picture('astronaut.png')}", "image_size=32", f"out={tmp_path / 'out'}"]
+
+
+@pytest.mark.parametrize(("method", "task"), [("dip_sure", "denoise")])
+def test_a_built_in_picture(method: str, task: str, photo: list[str], tmp_path: Path):
+    metrics = infer(f"method={method}", f"task={task}", *SMALL, *photo)
+    (entry,) = metrics["images"]
+    assert math.isfinite(entry["psnr_db"])
+    assert entry["steps"] == 3
+    assert len(json.loads((tmp_path / "out" / "curves.json").read_text("utf-8"))["loss"]) == 4
+
+
+def test_sure_is_for_denoising(photo: list[str]):
+    words = ["method=dip_sure", "task=inpaint", "task.noise_std=0.1", *SMALL, *photo, *COMMON]
+    with pytest.raises(UserError, match="SURE serves denoising alone"):
+        runs.infer(config.compose("infer", words))
