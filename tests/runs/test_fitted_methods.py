@@ -19,7 +19,15 @@ def photo(tmp_path: Path) -> list[str]:
     return [f"input={sample_picture('astronaut.png')}", "image_size=32", f"out={tmp_path / 'out'}"]
 
 
-@pytest.mark.parametrize(("method", "task"), [("dip_sure", "denoise")])
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [
+        ("dip_sure", "denoise"),
+        ("aseq_dip", "denoise"),
+        ("aseq_dip", "cs"),
+        ("aseq_dip", "inpaint"),
+    ],
+)
 def test_a_built_in_picture(method: str, task: str, photo: list[str], tmp_path: Path):
     metrics = infer(f"method={method}", f"task={task}", *SMALL, *photo)
     (entry,) = metrics["images"]

@@ -1,6 +1,7 @@
 """Fitting: objectives, update rules, the one step, and the loop over many steps and images."""
 
 from metadip.fitting.adam import Adam, MultiStep
+from metadip.fitting.autoencoding import Autoencoding
 from metadip.fitting.backtracking import Backtracking
 from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
@@ -14,6 +15,7 @@ __all__ = [
     "PRECISIONS",
     "TV",
     "Adam",
+    "Autoencoding",
     "Backtracking",
     "ByGroup",
     "Execution",

@@ -4,11 +4,13 @@ from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
 from metadip.priors.representation import INPUTS, Representation, draw_weights
+from metadip.priors.sequential import AutoSequential
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
 
 __all__ = [
     "INPUTS",
+    "AutoSequential",
     "BackProjection",
     "Coordinates",
     "Latent",
