@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from metadip import config, runs
 from metadip.data import sample_picture
@@ -40,3 +41,28 @@ def test_sure_is_for_denoising(photo: list[str]):
     words = ["method=dip_sure", "task=inpaint", "task.noise_std=0.1", *SMALL, *photo, *COMMON]
     with pytest.raises(UserError, match="SURE serves denoising alone"):
         runs.infer(config.compose("infer", words))
+
+
+BLUR = '''
+import torch
+from deepinv.physics import Blur
+
+
+def unknown_blur(content):
+    """Blur by a kernel that nobody knows."""
+    return Blur(filter=torch.ones(1, 1, 5, 5) / 25)
+'''
+
+
+def test_a_blind_blur_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "own_blur.py").write_text(BLUR, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    y = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.save({"y": y, "image_shape": (1, 32, 32)}, tmp_path / "y.pt")
+    widths = [f"prior.image.{word.partition('prior.')[2]}" for word in SMALL[:2]]
+    metrics = infer(
+        "method=dip", "prior=blind_blur", "optimizer=blind_blur", "prior.kernel.size_px=5", *widths,
+        "physics=own_blur:unknown_blur", f"measurement={tmp_path / 'y.pt'}", "fit.steps=3",
+        f"out={tmp_path / 'out'}",
+    )  # fmt: skip
+    assert metrics["images"][0]["steps"] == 3

@@ -1,5 +1,6 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
+from metadip.priors.blind import ImageAndKernel, KernelMLP
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
@@ -13,6 +14,8 @@ __all__ = [
     "AutoSequential",
     "BackProjection",
     "Coordinates",
+    "ImageAndKernel",
+    "KernelMLP",
     "Latent",
     "LatentNetwork",
     "NetworkInput",
