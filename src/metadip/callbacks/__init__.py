@@ -1,10 +1,12 @@
 """Hooks of a fit: averaging, noise, early stopping, best iterate, oracle PSNR, progress."""
 
 from metadip.callbacks.base import FitCallback
+from metadip.callbacks.below_zero import BelowZero
 from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
 from metadip.callbacks.jitter import LatentJitter
 from metadip.callbacks.langevin import LangevinNoise, PosteriorMean
+from metadip.callbacks.noise_jitter import NoiseJitter
 from metadip.callbacks.oracle import OraclePSNR, peak_of_curve
 from metadip.callbacks.output_average import OutputEMA
 from metadip.callbacks.progress import FitProgress
@@ -14,12 +16,14 @@ from metadip.callbacks.self_validation import SelfValidation
 __all__ = [
     "ESEMV",
     "ESWMV",
+    "BelowZero",
     "BestIterate",
     "DiscrepancyPrinciple",
     "FitCallback",
     "FitProgress",
     "LangevinNoise",
     "LatentJitter",
+    "NoiseJitter",
     "OraclePSNR",
     "OutputEMA",
     "PosteriorMean",

@@ -1,6 +1,7 @@
 """Fitting: objectives, update rules, the one step, and the loop over many steps and images."""
 
 from metadip.fitting.adam import Adam, MultiStep
+from metadip.fitting.autoencoding import Autoencoding
 from metadip.fitting.backtracking import Backtracking
 from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
@@ -10,6 +11,7 @@ from metadip.fitting.rmse import rmse
 from metadip.fitting.rules import ByGroup, Group
 from metadip.fitting.sgd import SGD
 from metadip.fitting.step import StepOutput, fit_step, measured
+from metadip.fitting.sure import SureDivergence
 from metadip.fitting.weight_decay import WeightDecay
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "SGD",
     "TV",
     "Adam",
+    "Autoencoding",
     "Backtracking",
     "ByGroup",
     "Execution",
@@ -26,6 +29,7 @@ __all__ = [
     "MultiStep",
     "StepOutput",
     "Sum",
+    "SureDivergence",
     "WeightDecay",
     "fit",
     "fit_step",

@@ -107,8 +107,8 @@ class Safeguard:
         accepted = [i for i in state.active.tolist() if i not in back]
         self._accepted_steps |= dict.fromkeys(accepted, state.step)
         copies = tuple(p.detach().clone() for p in params)
-        output = state.output[state.active].clone()
-        self._accepted = Snapshot(copies, opt_state, state.inputs, misfit, state.x_hat, output)
+        output, inputs = state.output[state.active].clone(), self.put_back_inputs(state.inputs)
+        self._accepted = Snapshot(copies, opt_state, inputs, misfit, state.x_hat, output)
 
     def put_back(self, params: Tensors, opt_state: State) -> tuple[Tensors, State]:
         """Return weights and optimiser state, accepted ones where an image goes back."""

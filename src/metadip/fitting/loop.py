@@ -15,7 +15,7 @@ from metadip.fitting.execution import Execution
 from metadip.fitting.memory import fit_in_chunks
 from metadip.fitting.plan import FitPlan, Job
 from metadip.fitting.rules import Optimizer, State, Tensors
-from metadip.fitting.step import StepOutput, fit_step
+from metadip.fitting.step import StepOutput, fit_step, refreshed
 from metadip.fitting.unknowns import row_of, unknowns_of
 from metadip.priors import Representation
 from metadip.seeding import Stream, seed_of
@@ -186,11 +186,13 @@ class _Fit:
                 break
             grads = self._drop_stopped(output.grads) if state.stop_steps else output.grads
             with torch.no_grad():
+                inputs = self._next_inputs()
                 params = self.unknowns.params
                 self._take(*self.rule.update(params, grads, self.opt_state, step))
                 self._show_unknowns()
                 self._call("on_update_end")
-                self._refresh()
+                if inputs is not None:
+                    self.unknowns.refresh(inputs)
         self._note_ends(range(len(state.active)))
         self._call("on_reconstruction_end")
         return self._results(time.perf_counter() - begin)
@@ -206,22 +208,14 @@ class _Fit:
         params, self.opt_state = self.safeguard.put_back(params, opt_state)
         self.unknowns.load(params)
 
-    def _refresh(self) -> None:
-        """Have the representation make the inputs of the next step, image by image."""
+    def _next_inputs(self) -> Named | None:
+        """Have the representation make the inputs of the next step; None: they stay."""
         representation, state = self.plan.representation, self.state
         if not representation.refreshes:
-            return
-        rows: list[Named] = [
-            representation.refresh(
-                {name: tensor[row : row + 1].detach() for name, tensor in state.inputs.items()},
-                row_of(state.estimate, row),
-                self.problems[image],
-                state.step,
-            )
-            for row, image in enumerate(state.active.tolist())
-        ]
-        inputs = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        self.unknowns.refresh(self.safeguard.put_back_inputs(inputs))
+            return None
+        active = [self.problems[image] for image in state.active.tolist()]
+        inputs = refreshed(representation, self.unknowns.inputs, state.estimate, active, state.step)
+        return self.safeguard.put_back_inputs(inputs)
 
     def _look(self, *, needs_grads: bool) -> StepOutput:
         """Compute estimates, losses and gradients of the active images."""

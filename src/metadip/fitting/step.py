@@ -11,6 +11,7 @@ from torch import Tensor
 from metadip.fitting.objectives import evaluate
 from metadip.fitting.rules import Tensors
 from metadip.fitting.unknowns import Unknowns, row_of
+from metadip.priors import Representation
 from metadip.types import NOTHING, Estimate, InverseProblem, Look, Named, Objective
 
 Draw = Callable[[Tensor], Tensor]
@@ -39,12 +40,28 @@ def measured(problems: Sequence[InverseProblem], estimate: Estimate) -> tuple[Te
     """
     first = problems[0]
     if all(p.physics is first.physics and p.scale == first.scale for p in problems):
-        y_hat = first.physics.A(estimate.x, **estimate.operator)
+        y_hat = _measure(first, estimate)
         y = first.y if len(problems) == 1 else torch.cat([problem.y for problem in problems])
         return (y_hat, y) if first.scale == 1 else (first.scale * y_hat, first.scale * y)
     pairs = [measured([p], row_of(estimate, i)) for i, p in enumerate(problems)]
     of_estimate, of_problem = zip(*pairs, strict=True)
     return torch.cat(of_estimate), torch.cat(of_problem)
+
+
+def _measure(problem: InverseProblem, estimate: Estimate) -> Tensor:
+    """Return A(x), and leave the operator as it was.
+
+    deepinv keeps the parameters that A is given as buffers of the operator: who uses it next would
+    get those of this estimate, with their graph.
+    """
+    parts = problem.physics.modules() if estimate.operator else ()
+    kept = [(part, dict(part._buffers)) for part in parts]
+    try:
+        y_hat: Tensor = problem.physics.A(estimate.x, **estimate.operator)
+    finally:
+        for part, buffers in kept:
+            part._buffers.update(buffers)
+    return y_hat
 
 
 def fit_step(
@@ -93,3 +110,31 @@ def fit_step(
         retain_graph=retain_graph or create_graph,
     )
     return StepOutput(estimate, loss, misfit, grads)
+
+
+def refreshed(
+    representation: Representation,
+    inputs: Named,
+    estimate: Estimate,
+    problems: Sequence[InverseProblem],
+    step: int,
+) -> Named:
+    """Return the inputs of step ``step + 1`` as the representation makes them, image by image.
+
+    Args:
+        representation: see ``Representation.refresh``.
+        inputs: of this step, (B, ...) each, as they were before its update.
+        estimate: of this step.
+        problems: of the B images.
+        step: counts from 0.
+    """
+    rows = [
+        representation.refresh(
+            {name: tensor[row : row + 1] for name, tensor in inputs.items()},
+            row_of(estimate, row),
+            problem,
+            step,
+        )
+        for row, problem in enumerate(problems)
+    ]
+    return {name: torch.cat([made[name] for made in rows]) for name in inputs}

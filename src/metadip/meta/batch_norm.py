@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -13,14 +14,18 @@ Module = TypeVar("Module", bound=nn.Module)
 Triple = tuple[Tensor, Tensor, Tensor]
 
 
-def with_closed_form_norms(network: Module) -> Module:
+def with_closed_form_norms(network: Module, *, shared: Iterable[Tensor] = ()) -> Module:
     """Return a copy whose BatchNorms on the image at hand have second derivatives in closed form.
 
     Those that keep running statistics or learn no scale stay as they are. The copy does not run
     under ``torch.func``'s transforms. Where a channel's mean is tens of its standard deviations,
     second derivatives lose a bit or two against PyTorch's.
+
+    Args:
+        network: is not changed.
+        shared: parameters that are not copied: they learn by the copy, too.
     """
-    changed = copy.deepcopy(network)
+    changed = copy.deepcopy(network, {id(p): p for p in shared})
     for module in list(changed.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d and child.affine and not child.track_running_stats:

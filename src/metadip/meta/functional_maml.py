@@ -93,4 +93,4 @@ def _unknowns(
         return unknowns, unknowns
     # Steps without a graph take the way of a fit, which is the fastest.
     fast = unknowns_of(prior, [start], meta.names, size=size, autocast=autocast)
-    return fast, functional(with_closed_form_norms(prior))
+    return fast, functional(with_closed_form_norms(prior, shared=meta.shared))

@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from metadip.fitting import MomentumSGD, fit_step
 from metadip.fitting.rules import State, Tensors
-from metadip.fitting.unknowns import Unknowns, row_of
+from metadip.fitting.step import refreshed
+from metadip.fitting.unknowns import Unknowns
 from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.learners import InnerLoopPlan, draw_of, square_errors
 from metadip.priors import INPUTS, Representation
@@ -58,9 +59,13 @@ class MetaParameters(NamedTuple):
 
     @property
     def differentiable(self) -> frozenset[str]:
-        """The weights and inputs that learn, inputs with ``INPUTS`` before their name."""
-        named = {INPUTS + name: t for name, t in self.inputs.items()} | dict(self.starts[0].weights)
-        return frozenset(name for name, tensor in named.items() if tensor.requires_grad)
+        """The weights and inputs that learn, inputs with ``INPUTS`` before their name.
+
+        Inputs that are refreshed depend on what learns, wherever they start.
+        """
+        inputs = {INPUTS + name: tensor for name, tensor in self.inputs.items()}
+        learn = {n for n, t in {**self.starts[0].weights, **inputs}.items() if t.requires_grad}
+        return frozenset(learn | inputs.keys() if self.prior.refreshes else learn)
 
 
 class Unrolled(torch.autograd.Function):
@@ -173,15 +178,7 @@ class InnerLoop:
 
     def _refreshed(self, k: int, step: _Step) -> Named:
         """Return the inputs of step ``k + 1``."""
-        estimate = step.estimate.detached()
-        rows = [
-            self.meta.prior.refresh(
-                {name: tensor[i : i + 1] for name, tensor in step.inputs.items()},
-                row_of(estimate, i), problem, k,
-            )
-            for i, problem in enumerate(self.problems)
-        ]  # fmt: skip
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return refreshed(self.meta.prior, step.inputs, step.estimate, self.problems, k)
 
     def _recall(self, k: int) -> tuple[_Step, State]:
         """Return step ``k`` with its graph, and the state before; called from the last step on."""
@@ -196,11 +193,11 @@ class InnerLoop:
 
     def pull_back(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return the derivatives of the meta-parameters, given those of the outer losses."""
-        errors = self._look()
+        errors, exact = self._look(), self.exact
         n, shared = len(self.start), self.meta.shared
-        found = _pull((errors,), (*self.exact.params, *self.exact.rest), (cotangent[:, -1],))
-        of_params, of_rest = found[:n], found[n:]
-        of_shared = tuple(torch.zeros_like(p) for p in shared)
+        last = n + len(exact.rest)
+        found = _pull((errors,), (*exact.params, *exact.rest, *shared), (cotangent[:, -1],))
+        of_params, of_rest, of_shared = found[:n], found[n:last], found[last:]
         velocity = tuple(torch.zeros_like(p) for p in self.start)
         rule = tuple(torch.zeros_like(p) for p in self.rule)
         for k in reversed(range(self.plan.steps)):
@@ -211,16 +208,15 @@ class InnerLoop:
             outputs, cotangents = step.grads, grads
             if self.plan.weights[k]:
                 outputs, cotangents = (*outputs, step.errors), (*cotangents, cotangent[:, k])
-            refreshed, of_refreshed, of_rest = self._refresh_of(k, step, of_rest)
+            made, of_made, of_rest = self._refresh_of(k, step, of_rest)
             found = _pull(
-                (*outputs, *refreshed),
+                (*outputs, *made),
                 (*step.params, *step.rest, *shared),
-                (*cotangents, *of_refreshed),
+                (*cotangents, *of_made),
             )
             before_it = (*of_params, *of_rest, *of_shared)
             found = torch._foreach_add(before_it, found)
-            of_params, of_rest = found[:n], found[n : n + len(of_rest)]
-            of_shared = found[n + len(of_rest) :]
+            of_params, of_rest, of_shared = found[:n], found[n:last], found[last:]
             rule = torch._foreach_add(rule, of_rule)
         return self._in_order(of_params, of_rest, of_shared, rule, torch.ones_like(errors))
 
@@ -236,10 +232,9 @@ class InnerLoop:
         names = [name for name in step.inputs if INPUTS + name not in self.meta.names]
         with torch.enable_grad():
             made = self._refreshed(k, step)
-        refreshed = tuple(made[name] for name in names)
         first = len(of_rest) - len(names)  # the inputs stand last
         zeros = tuple(torch.zeros_like(tensor) for tensor in of_rest[first:])
-        return refreshed, of_rest[first:], (*of_rest[:first], *zeros)
+        return tuple(made[n] for n in names), of_rest[first:], (*of_rest[:first], *zeros)
 
     def towards_adapted(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return theta_0 - theta_K summed over tasks with their weights, and zero for the rule."""
@@ -254,13 +249,14 @@ class InnerLoop:
     ) -> tuple[Tensor, ...]:
         """Return the derivatives in the order of ``MetaParameters.tensors``.
 
-        Those of weights are summed over the tasks, weighed by ``tasks`` (B,).
+        Tasks are weighed by ``tasks`` (B,); those of weights are summed over them.
         """
         first, meta = self.meta.starts[0], self.meta
         every = [*first.weights, *(INPUTS + name for name in first.inputs)]
         others = [name for name in every if name not in meta.names]
         found = dict(zip((*meta.names, *others), (*of_params, *of_rest), strict=True))
-        inputs = [found[INPUTS + name] for name in meta.inputs]
+        rows = {name: tasks.view(-1, *[1] * (t.ndim - 1)) for name, t in meta.inputs.items()}
+        inputs = [found[INPUTS + name] * rows[name] for name in meta.inputs]
         weights = [self._over_tasks(found[name], tasks) for name in first.weights]
         return (*inputs, *weights, *shared, *rule)
 

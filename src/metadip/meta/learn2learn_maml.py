@@ -63,6 +63,9 @@ class MomentumMAML(MAML):
         super().__init__(model, lr=0.0)
         self.inner = [optimizer]  # in a list: its parameters belong to the meta-module
         self.names, self.size, self.inputs = tuple(names), size, dict(inputs)
+        for name, tensor in inputs.items():  # what moves needs a gradient, learned or not
+            if INPUTS + name in names and not tensor.requires_grad:
+                self.inputs[name] = tensor.detach().requires_grad_()
         self.steps_done = 0
         self.state: State = optimizer.init(self.params)
 
@@ -161,7 +164,7 @@ def _step_errors(
     ).clone()
     errors = []
     for k in range(plan.steps):
-        inputs = clone.inputs
+        inputs = dict(clone.inputs)  # before the update, as at test time
         step = fit_step(
             clone,
             [problem],
@@ -172,6 +175,6 @@ def _step_errors(
         )
         errors.append(square_errors(step.estimate.x, [problem]))
         clone.adapt(step.grads)
-        clone.refresh(prior.refresh(inputs, step.estimate.detached(), problem, k))
+        clone.refresh(prior.refresh(inputs, step.estimate, problem, k))
     x_hat = clone.generate(clone.inputs).x
     return torch.cat([*errors, square_errors(x_hat, [problem])])

@@ -1,5 +1,6 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
+from metadip.priors.blind import ImageAndKernel, KernelMLP
 from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
@@ -7,15 +8,19 @@ from metadip.priors.latent_network import LatentNetwork
 from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
+from metadip.priors.sequential import AutoSequential
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
 
 __all__ = [
     "INPUTS",
+    "AutoSequential",
     "BackProjection",
     "Coordinates",
     "DeepDecoder",
     "GaussianLatent",
+    "ImageAndKernel",
+    "KernelMLP",
     "Latent",
     "LatentNetwork",
     "NetworkInput",

@@ -64,8 +64,9 @@ class Representation(nn.Module):
         Called alike at test time and in meta-training, for one image at a time.
 
         Args:
-            inputs: of step ``step``, without jitter, (1, ...) each.
-            estimate: of that step, detached.
+            inputs: of step ``step``, without jitter and before its update, (1, ...) each.
+            estimate: of that step. In meta-training both have their graph, so that whatever
+                learns gets its gradient through the inputs, too.
             problem: of the image.
             step: counts from 0.
         """
