@@ -3,8 +3,8 @@
     python benchmarks/released_scores.py --faces FACES --natural BSDS500 --out scores.csv
 
 Each row of the CSV is the mean PSNR of a prior on one task and image set after its method's own
-number of steps. Operators are the structured ones. Rows that are there are not computed again. It is
-run before and after a change of the core, which should not move these numbers.
+number of steps. Operators are the structured ones. Existing rows are not computed again. Run it
+before and after a change of the core, which should not change these numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from metadip import config, runs
 from metadip.data import CelebA, ImageSource, NaturalPatches, SampleKey, seed_of
 
-# A prior, the settings of infer.py that use it, and the side of its images in px.
+# Each prior, the settings of infer.py that use it, and the side of its images in px.
 PRIORS: dict[str, tuple[list[str], int]] = {
     "mixed64": (["ckpt=mixed64"], 64),
     "faces64": (["ckpt=faces64"], 64),
