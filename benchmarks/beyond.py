@@ -4,11 +4,11 @@
     python benchmarks/beyond.py --images FOLDER --out results --rules hold adam --count 20
     python benchmarks/beyond.py --natural FOLDER --out results --rules adam --adam-lr 1e-4 1e-3
 
-Rule "adam" takes the prior's own step size, or each of ``--adam-lr``. Each rule, task and image
-leaves its PSNR after every step in a file of ``--out``; a second call with the same settings skips
-those that are there. The table shows the mean PSNR after some numbers of steps; "loss" is the most
-that the mean loses from one of the marked numbers of steps to a later one, "worst dip" the most
-that a single image falls below what it had reached, at any step.
+Rule "adam" uses the prior's own step size, or each of ``--adam-lr``. For each rule, task and image,
+the PSNR after every step is saved in a file in ``--out``; a second call with the same settings
+skips existing files. The table shows the mean PSNR after some numbers of steps; "loss" is the
+largest drop of the mean from one of the marked numbers of steps to a later one, "worst dip" the
+largest drop of a single image below what it had reached, at any step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from metadip.types import InverseProblem, UserError
 
 TASKS = ("denoise", "cs", "cpr")
 REPORTED_STEPS = (10, 20, 30, 50, 100, 200)
-MARKED_STEPS = (20, 50, 100, 200)  # more of them must not be worse
+MARKED_STEPS = (20, 50, 100, 200)  # more steps must not be worse
 
 Curve = list[float]
 Curves = dict[tuple[str, str], list[Curve]]
@@ -68,14 +68,14 @@ def measure(rule: str, problem: InverseProblem, options: argparse.Namespace) -> 
 
 
 def variants(rule: str, options: argparse.Namespace) -> list[str]:
-    """Return the rule, for "adam" once per step size asked for."""
+    """Return the rule, or "adam" once per step size asked for."""
     if rule == "adam" and options.adam_lr:
         return list(dict.fromkeys(f"adam_{lr:g}" for lr in options.adam_lr))
     return [rule]
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what an entry depends on, besides rule, task and image."""
+    """Return the settings of an entry besides rule, task and image."""
     names = ("split", "ckpt", "size", "steps", "operator", "seed")
     source = str(options.natural or options.images)
     return {"images": source} | {name: getattr(options, name) for name in names}
@@ -102,7 +102,7 @@ def measure_all(options: argparse.Namespace) -> Curves:
 
 
 def largest_fall(curve: Sequence[float]) -> float:
-    """Return how far a later value lies below an earlier one at most, 0 if they only rise."""
+    """Return the largest drop from a value to a later one, 0 if they only rise."""
     best, fall = -math.inf, 0.0
     for value in curve:
         best = max(best, value)
@@ -111,7 +111,7 @@ def largest_fall(curve: Sequence[float]) -> float:
 
 
 def rows_of(curves: Curves) -> list[dict[str, Any]]:
-    """Return a line per task and rule; their order is that of the tasks."""
+    """Return a row per task and rule, in the order of the tasks."""
     rows = []
     for (task, rule), images in curves.items():
         mean = [statistics.fmean(values) for values in zip(*images, strict=True)]
@@ -126,7 +126,7 @@ def rows_of(curves: Curves) -> list[dict[str, Any]]:
 
 
 def over_tasks(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line per rule: the mean over tasks of what was reached, the largest of the falls."""
+    """Return a row per rule: the mean PSNR over tasks, and the largest of the drops."""
     lines = []
     for rule in dict.fromkeys(row["rule"] for row in rows):
         parts = [row for row in rows if row["rule"] == rule]

@@ -1,13 +1,13 @@
-"""Say how close each stopping rule comes to the best step of a deep image prior on noisy pictures.
+"""Measure how close each stopping rule gets to the best step of a DIP on noisy images.
 
     python benchmarks/early_stopping.py --images FOLDER --out results
     python benchmarks/early_stopping.py --images FOLDER --out results --noises shot --levels high
 
-Every rule watches the same run of vanilla DIP, with a view of its own, and ends it for itself
-alone; the run goes on until all have stopped. "gap" is the best PSNR of a single step of the run
-(known to the truth alone) minus that of the picture which the rule returns; the run ends with the
-last rule, so a later peak would go unseen. Each picture, noise and level leaves a file in
-``--out``; a second call with the same settings skips those that are there.
+All rules watch the same run of vanilla DIP, each with its own view, and stop only for themselves;
+the run continues until all have stopped. "gap" is the best PSNR of a single step of the run (known
+only with the ground truth) minus that of the image the rule returns; the run ends with the last
+rule, so a later peak would be missed. Each image, noise and level is saved in a file in ``--out``;
+a second call with the same settings skips existing files.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ LEVELS = ("low", "medium", "high")
 RULES = ("es_wmv", "es_emv", "sv_es")
 TITLES = {"es_wmv": "ES-WMV", "es_emv": "ES-EMV", "sv_es": "SV-ES"}
 COLOURS = {"es_wmv": "#d1662c", "es_emv": "#2a8a4a", "sv_es": "#8b3fa8"}
-BUDGET_STEPS = 5000  # what the authors' demonstration of ES-WMV runs without stopping
+BUDGET_STEPS = 5000  # steps of the authors' demonstration of ES-WMV without stopping
 
 
 class Watch(FitCallback):
-    """Let a stopping rule act on a view of the fit; note what it would return.
+    """Let a stopping rule act on a view of the fit, and record what it would return.
 
     Model:
         The rule sees the problem, step, x_hat and loss of the fit. What it writes (output, curves,
@@ -70,12 +70,12 @@ class Watch(FitCallback):
             self._finish(state)
 
     def on_reconstruction_end(self, state: FitState) -> None:
-        """A rule that never stopped returns its best so far."""
+        """Let a rule that never stopped return its best so far."""
         if not self.done:
             self._finish(state)
 
     def _finish(self, state: FitState) -> None:
-        """Note what the rule returns."""
+        """Record what the rule returns."""
         stopped = bool(self.view.stop_steps)
         self.rule.on_reconstruction_end(self.view)
         truth = state.problems[0].x
@@ -104,7 +104,7 @@ class EndWhenAllStopped(FitCallback):
 
 
 def settings_of(noise: str, options: argparse.Namespace) -> list[str]:
-    """Return the settings of ``infer.py`` for one noise; impulses call for the l1 loss."""
+    """Return the settings of ``infer.py`` for one noise; impulse noise needs the l1 loss."""
     objective = "l1" if noise == "impulse" else "mse"
     return [
         "method=dip", f"prior={options.prior}", f"objective={objective}",
@@ -114,7 +114,7 @@ def settings_of(noise: str, options: argparse.Namespace) -> list[str]:
 
 
 def rule_of(name: str, overrides: Sequence[str]) -> FitCallback:
-    """Build a stopping rule as ``callbacks=NAME`` does, without the jitter beside it."""
+    """Build a stopping rule as ``callbacks=NAME`` does, without its jitter."""
     chosen = [value for value in overrides if value.startswith(f"callbacks.{name}.")]
     cfg = config.compose("infer", ["method=dip", f"callbacks={name}", *chosen])
     rule: FitCallback = config.build(cfg.callbacks[name])
@@ -176,7 +176,7 @@ def measure_all(options: argparse.Namespace) -> dict[tuple[str, str], dict[str, 
 
 
 def rows_of(entries: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line per noise and level, the means over its pictures."""
+    """Return a row per noise and level, with means over its images."""
     rows = []
     for (noise, level), by_name in sorted(
         entries.items(), key=lambda item: (NOISES.index(item[0][0]), LEVELS.index(item[0][1]))
@@ -205,7 +205,7 @@ def _mean(values: Any) -> float:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> str:
-    """Return the Markdown table, with the mean over noises and levels last."""
+    """Return the Markdown table, with the mean over noises and levels in the last row."""
     titles = {"noise": "noise", "level": "level", "pictures": "pictures", "noisy": "noisy (dB)",
               "best": "best step (dB)", "best_step": "at", "last": "last step (dB)"}  # fmt: skip
     formats = {"noisy": ".2f", "best": ".2f", "best_step": ".0f", "last": ".2f"}
@@ -218,7 +218,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> str:
 
 
 def save_figure(path: Path, entries: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
-    """Draw the PSNR of the first picture of every noise and level, and where the rules stop."""
+    """Plot the PSNR of the first image of every noise and level, and where the rules stop."""
     from matplotlib.figure import Figure
 
     noises = [n for n in NOISES if any(key[0] == n for key in entries)]

@@ -1,14 +1,14 @@
-"""Time a fit step as ``infer.py`` runs it against other loops of the same network.
+"""Time a fit step as run by ``infer.py`` against other loops with the same network.
 
 ``python benchmarks/fit_step.py --json`` prints tables, then one line of JSON. All loops of a row
-run in turn, in one process; a ratio is the median over the rounds of the ratio within each.
+run in turn, in one process; a ratio is the median over rounds of the ratio within each round.
 
 - ``overhead_*``: a fit over the bare loop of its network (forward, mean squared error, backward,
   update by ``torch.optim``, channels-last), the largest over the sizes. ``plain`` fits without
-  hooks but for PSNR and progress, which ``infer.py`` always has; ``dip`` has jitter and averaging,
+  hooks except PSNR and progress, which ``infer.py`` always has; ``dip`` has jitter and averaging,
   ``es_emv`` and ``es_wmv`` jitter and the rule; ``metadip`` total variation and per-tensor sizes.
 - ``bf16_time_ratio``: a fit in bf16, channels-last, over the bare loop in plain float32, at 128 px;
-  ``bf16_psnr_cost_db``: what bf16 costs MetaDIP after 50 steps, in the mean over built-in pictures.
+  ``bf16_psnr_cost_db``: what bf16 costs MetaDIP after 50 steps, the mean over built-in images.
 - ``deepinv_step_ratio``: our vanilla DIP over the loop of deepinv's ``DeepImagePrior`` on the same
   network with the same jitter, at 128 px. ``--to-psnr-steps N`` also lets both run N steps and
   compares the seconds to the best PSNR that deepinv's reaches.
@@ -48,7 +48,7 @@ QUALITY_STEPS = {"metadip": 50, "dip": 300}
 
 
 class Timing(NamedTuple):
-    """Time per step, in ms, by the wall clock and of this process alone."""
+    """Time per step in ms: wall-clock time, and CPU time of this process."""
 
     wall_ms: float
     cpu_ms: float
@@ -70,7 +70,7 @@ class Race(NamedTuple):
 
 
 def race(works: Mapping[str, Work], *, steps: int, rounds: int, title: str) -> Race:
-    """Time every loop in each round; a round begins with another loop than the one before."""
+    """Time every loop in each round; each round begins with a different loop than the last."""
     for work in works.values():  # warm-up
         work()
     names = list(works)
@@ -105,7 +105,7 @@ def race_of(prior: str, size_px: int, options: argparse.Namespace) -> Race:
 
 
 def built_in_problems(size_px: int, count: int) -> list[InverseProblem]:
-    """Return denoising problems of patches of the pictures that come with scikit-image."""
+    """Return denoising problems of patches of images that come with scikit-image."""
     patches = SamplePatches(split="val", size_px=size_px, flip=False, seed=0)
     task = config.build(config.compose("infer").task)
     count = min(count, len(patches))
@@ -135,7 +135,7 @@ def bf16_costs_db(count: int) -> dict[str, float]:
 
 
 def to_the_same_psnr(steps: int, step_ratio: float) -> dict[str, float]:
-    """Let both loops run on a built-in picture; compare the time to deepinv's best PSNR."""
+    """Run both loops on a built-in image; compare the time to reach deepinv's best PSNR."""
     (problem,), method = built_in_problems(128, 1), dip_of("dip", steps)
     loop, network = deepinv_dip(method, problem)
     network.images = []
@@ -154,12 +154,12 @@ def to_the_same_psnr(steps: int, step_ratio: float) -> dict[str, float]:
 
 
 def over_bare(race: Race, name: str, *, cpu: bool = False) -> float:
-    """Return the time of a loop over that of the bare one with its update rule."""
+    """Return the time of a loop over that of the bare loop with the same update rule."""
     return race.ratio(name, "bare_sgd" if name == "metadip" else "bare", cpu=cpu)
 
 
 def figures_of(races: Mapping[tuple[str, int], Race]) -> dict[str, float]:
-    """Return the ratios that the JSON line promises."""
+    """Return the ratios for the JSON line."""
     small = [race for (prior, _), race in races.items() if prior == "small"]
     figures = {
         f"overhead_{name}": max(over_bare(race, name) for race in small)
@@ -175,7 +175,7 @@ def figures_of(races: Mapping[tuple[str, int], Race]) -> dict[str, float]:
 
 
 def print_tables(races: Mapping[tuple[str, int], Race]) -> None:
-    """Print a line per loop."""
+    """Print a row per loop."""
     rows = [
         {"network": prior, "px": size, "loop": name, "ms": race.ms(name),
          "ratio": over_bare(race, name), "cpu": over_bare(race, name, cpu=True)}
@@ -206,7 +206,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, object]:
-    """Measure, print, and return what the JSON line holds."""
+    """Measure, print, and return the content of the JSON line."""
     options = parse(argv)
     if options.threads:
         torch.set_num_threads(options.threads)

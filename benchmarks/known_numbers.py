@@ -1,11 +1,11 @@
-"""Check denoisers by numbers of the literature: grey images of Set12, Gaussian noise of 25 of 255.
+"""Check denoisers against the literature: grey images of Set12, Gaussian noise of 25 of 255.
 
     python benchmarks/known_numbers.py --set12 FOLDER --out results
 
 The folder holds the twelve images, whose names end in 01 to 12 in the usual order. Noise is not
-clipped. Each method and image leaves a file in ``--out``; a second call with the same settings
-skips those that are there. BM3D is judged by Zhang et al. (2017), DnCNN, arXiv:1608.03981,
-table II; we know no such numbers for the other methods.
+clipped. Each method and image is saved in a file in ``--out``; a second call with the same settings
+skips existing files. BM3D is compared with Zhang et al. (2017), DnCNN, arXiv:1608.03981, table II;
+we know of no such numbers for the other methods.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PUBLISHED_BM3D_DB = {
 
 
 def images_of(folder: Path) -> dict[str, Path]:
-    """Return the files of Set12 by the names of the pictures."""
+    """Return the files of Set12 by image name."""
     found = {}
     for path in list_images(folder):
         number = re.search(r"(?<!\d)(\d\d)$", path.stem)
@@ -80,7 +80,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def table_of(found: Mapping[str, Mapping[str, float]], methods: Sequence[str]) -> str:
-    """Return the Markdown table: a line per image, then the mean over them."""
+    """Return the Markdown table: a row per image, then their mean."""
     rows: list[dict[str, Any]] = [
         {"image": name, **numbers, "published": PUBLISHED_BM3D_DB[name]}
         for name, numbers in found.items()

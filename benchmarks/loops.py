@@ -1,4 +1,4 @@
-"""The loops that ``fit_step.py`` times: ours, a bare one, and deepinv's, around one network."""
+"""The loops that ``fit_step.py`` times with the same network: ours, a bare one, and deepinv's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dip_of(prior: str, steps: int, *settings: str) -> FitReconstructor:
 
 
 def metadip_of(prior: str, steps: int) -> FitReconstructor:
-    """Build MetaDIP with an untrained network, whose momentum steps cost the same, all along."""
+    """Build MetaDIP with an untrained network, whose momentum steps all cost the same."""
     cfg = config.compose("train", [f"prior={PRIORS[prior]}", "optimizer.beyond=hold"])
     learned = config.build(cfg.prior, learned=True)
     rule = config.build(cfg.optimizer, prior=learned).requires_grad_(False)
@@ -70,7 +70,7 @@ def bare_work(
     update: Callable[[Any], torch.optim.Optimizer],
     layout: torch.memory_format,
 ) -> Work:
-    """Step a copy of the network with PyTorch alone."""
+    """Fit a copy of the network with plain PyTorch."""
     z = method.prior.start(replace(problem, seed=0)).inputs["z"].contiguous(memory_format=layout)
 
     def work() -> None:
@@ -100,7 +100,7 @@ class JitteredNetwork(nn.Module):
         self.images: list[Tensor] | None = None
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the image; keep it where somebody collects them."""
+        """Return the image; keep it if images are collected."""
         noise = torch.randn(self.z.shape, generator=self.generator, dtype=self.z.dtype)
         x_hat: Tensor = self.network(self.z + self.std * noise)
         if self.images is not None:
@@ -109,7 +109,7 @@ class JitteredNetwork(nn.Module):
 
 
 def deepinv_dip(method: FitReconstructor, problem: InverseProblem) -> tuple[Any, JitteredNetwork]:
-    """Build deepinv's loop around the network, rate and steps of ``method``."""
+    """Build deepinv's loop with the network, step size and steps of ``method``."""
     from deepinv.models import DeepImagePrior
 
     network = JitteredNetwork(method, problem)

@@ -3,20 +3,20 @@
     python benchmarks/meta_engine.py --json
     python benchmarks/meta_engine.py --device cuda --tasks 16 --compile cudagraphs --json
 
-The last line is JSON. ``stored`` is the functional engine with the graphs of all inner steps kept,
+The last line is JSON. ``stored`` is the functional engine with the graphs of all inner steps kept.
 
 Gradients: K steps at step size 0.01 and momentum 0.5 in float64, the distance of all meta-gradients
 together (weights, latent, step sizes, momentum) over their length. At the step sizes of training,
-rounding alone changes a float32 meta-gradient. Mixed precision is judged at these gentle ones, too:
-the cosine between the float32 gradient and the one with bfloat16 inside the network.
+rounding alone changes a float32 meta-gradient. Mixed precision is assessed at these small step
+sizes too: the cosine between the float32 gradient and the one with bfloat16 inside the network.
 
-Memory: the peak of one outer step above the idle process, a fresh process for each engine, which
-goes through K upwards. Idle means: everything is built, one outer step with K = 1 is over (neither
-libraries nor what PyTorch keeps from its first call are counted), and free memory has been given
-back (``peak.py`` has the measure).
+Memory: the peak of one outer step above the idle process, in a fresh process for each engine, which
+goes through increasing K. Idle means: everything is built, one outer step with K = 1 is done
+(neither libraries nor what PyTorch keeps from its first call are counted), and free memory has been
+returned (measured by ``peak.py``).
 
-Time: one outer step, forward and backward, in one process, the engines in turns; the median of the
-rounds, of the ratios too. Processor time is less disturbed by other work on the machine.
+Time: one outer step, forward and backward, in one process, the engines taking turns; the median
+over rounds, also of the ratios. CPU time is less affected by other work on the machine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ GENTLE = ["optimizer.lr=0.01", "optimizer.momentum=0.5", "outer.latent_lr=0.001"
 
 
 class Timing(NamedTuple):
-    """Seconds per task, by the clock and of this process alone."""
+    """Seconds per task: wall-clock time, and CPU time of this process."""
 
     wall: float
     cpu: float
@@ -83,7 +83,7 @@ def times(options: argparse.Namespace) -> dict[str, list[Timing]]:
         outer_step.gradient()
     timings: dict[str, list[Timing]] = {name: [] for name in outer_steps}
     for number in tqdm(range(options.rounds), desc="time", unit="round", disable=None):
-        for name in sorted(outer_steps, reverse=bool(number % 2)):  # none always goes first
+        for name in sorted(outer_steps, reverse=bool(number % 2)):  # no engine always goes first
             wait(options.device)
             wall, cpu = time.perf_counter(), time.process_time()
             outer_steps[name].gradient()
@@ -94,7 +94,7 @@ def times(options: argparse.Namespace) -> dict[str, list[Timing]]:
 
 
 def peaks_mib(engine: str, options: argparse.Namespace) -> dict[int, float]:
-    """Return the peak memory of one outer step above this process when idle, MiB, for each K."""
+    """Return the peak memory of one outer step above the idle process, in MiB, for each K."""
     build(engine, 1, options).gradient()
     peaks = {}
     for k in sorted(options.curve):
@@ -105,7 +105,7 @@ def peaks_mib(engine: str, options: argparse.Namespace) -> dict[int, float]:
 
 
 def memory_curves(options: argparse.Namespace) -> dict[str, dict[int, float]]:
-    """Measure each engine in a process of its own; with its graphs kept at one K alone."""
+    """Measure each engine in a separate process; with all graphs kept, only at one K."""
     curves = {}
     for engine in tqdm(ENGINES, desc="memory", unit="process", disable=None):
         lengths = {options.inner_steps, *(options.curve if engine != "stored" else [])}
@@ -123,7 +123,7 @@ def memory_curves(options: argparse.Namespace) -> dict[str, dict[int, float]]:
 
 
 def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
-    """Save the picture of memory over K."""
+    """Save a plot of memory over K."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -143,7 +143,7 @@ def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
 
 
 def summary(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure everything; return what the JSON line holds."""
+    """Measure everything; return the content of the JSON line."""
     k, longest = options.inner_steps, max(options.inner_steps, *options.curve)
     differences, cosine = gradient_differences(options), mixed_precision_cosine(options)
     timings = times(options)

@@ -22,13 +22,13 @@ ENGINES = {
 
 
 class OuterStep(NamedTuple):
-    """All that one outer step needs."""
+    """Everything that one outer step needs."""
 
     module: MetaModule
     problems: list[InverseProblem]
 
     def gradient(self) -> Tensor:
-        """Return the meta-gradient, all that is learned in one vector."""
+        """Return the meta-gradient of everything learned as one vector."""
         module = self.module
         parts = module.prior, module.inner_optimizer, module.objective
         module.zero_grad()
@@ -47,7 +47,7 @@ def build(
     size_px: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> OuterStep:
-    """Build an engine as ``train.py`` does, and denoising tasks of random colour images."""
+    """Build an engine as ``train.py`` does, and denoising tasks on random colour images."""
     steps = [f"learner.inner_steps={inner_steps}", f"learner.multi_step_from={min(5, inner_steps)}"]
     cfg = config.compose("train", [*ENGINES[engine], *steps, *overrides])
     prior = config.build(cfg.prior, learned=True).drawn(0)
@@ -64,6 +64,6 @@ def build(
 
 
 def wait(device: str) -> None:
-    """Wait for the device's work to end."""
+    """Wait until the device has finished its work."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

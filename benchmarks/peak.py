@@ -1,8 +1,8 @@
-"""The most memory that a piece of work holds, above what the process held before.
+"""Measure the peak memory of a piece of work, above what the process held before.
 
-On a CPU the peak of the resident set, which Linux alone tells, in a process started with the
-settings ``MALLOC`` of the C library: a freed tensor leaves the process at once, and the peak is
-what the work holds. On a GPU what PyTorch has allocated at most.
+On a CPU, this is the peak of the resident set, available on Linux only, in a process started with
+the settings ``MALLOC`` of the C library: a freed tensor is returned to the system at once, so the
+peak is what the work holds. On a GPU, it is the peak of the memory allocated by PyTorch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MIB = 2**20
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Return how much memory ``work`` holds at most, above what was held before."""
+    """Return the peak memory of ``work`` in bytes, above what was held before."""
     if device.type == "cuda":
         idle = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -33,6 +33,6 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 
 
 def _resident_bytes(field: str) -> int:
-    """Return a line of Linux's account of this process: VmRSS is now, VmHWM the peak."""
+    """Return a field of this process's status in Linux: VmRSS (current size) or VmHWM (peak)."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return 1024 * int(re.findall(rf"{field}:\s+(\d+) kB", status)[0])

@@ -1,12 +1,12 @@
-"""Tune plug-and-play ADMM: the grid of strength, penalty and iterations on validation images.
+"""Tune plug-and-play ADMM over a grid of strength, penalty and iterations on validation images.
 
     python benchmarks/pnp_grid.py --images FACES_IN_CELEBA_LAYOUT --task cs --out grid_cs
     python benchmarks/pnp_grid.py --natural PHOTOGRAPHS --task cpr --denoiser tv --out grid_cpr
 
-Each image and point of the grid leaves a file in ``--out``; a second call with the same settings
-skips those that are there. The point of the best mean PSNR becomes the preset
-``conf/pnp/TASK_DENOISER.yaml``, which ``infer.py method=pnp_admm pnp=TASK_DENOISER`` takes. The
-27 points take 630 calls of the denoiser per image.
+Each image and grid point is saved in a file in ``--out``; a second call with the same settings
+skips existing files. The point with the best mean PSNR becomes the preset
+``conf/pnp/TASK_DENOISER.yaml``, used by ``infer.py method=pnp_admm pnp=TASK_DENOISER``. The 27
+points take 630 calls of the denoiser per image.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from metadip.report import atomic_path, markdown_table, prepare_folder, psnr_db,
 from metadip.runs import build_method
 from metadip.types import UserError
 
-# The grid of our choice: MetaDIP (arXiv:2209.08452) says 3 x 3 x 3 and no values.
+# Our own choice of grid: MetaDIP (arXiv:2209.08452) reports 3 x 3 x 3 but no values.
 STRENGTHS = (5.0, 15.0, 30.0)  # of 255
 PENALTIES = (0.05, 0.2, 1.0)
 ITERATIONS = (10, 20, 40)
@@ -43,7 +43,7 @@ iterations: {iterations}  # calls of the denoiser
 
 
 class Point(NamedTuple):
-    """A point of the grid; the strength is of 255."""
+    """A point of the grid; the strength is out of 255."""
 
     strength: float
     penalty: float
@@ -99,7 +99,7 @@ def measure_all(points: Sequence[Point], options: argparse.Namespace) -> dict[Po
 
 
 def table_of(means: Mapping[Point, float]) -> str:
-    """Return the Markdown table of the grid, a line per strength and penalty."""
+    """Return the Markdown table of the grid, a row per strength and penalty."""
     rows: dict[tuple[float, float], dict[str, Any]] = {}
     for (strength, penalty, iterations), mean in means.items():
         row = rows.setdefault((strength, penalty), {"strength": strength, "penalty": penalty})

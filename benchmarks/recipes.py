@@ -1,18 +1,19 @@
-"""Train by several recipes, each for the same time, and compare what they learned.
+"""Train with several recipes for the same time each, and compare what they learned.
 
     python benchmarks/recipes.py --images FOLDER_IN_CELEBA_LAYOUT --out results --budget-s 1800
     python benchmarks/recipes.py ... --recipes functional20 functional50 --start faces64
 
 Every recipe is ``experiment=faces64`` with the same seed and the settings below. The budget is
-seconds of processor time in outer steps, forward and backward: the cost of an outer step is
-measured first, so that each recipe makes as many outer steps as the budget pays for and its cosine
-ends with them, whatever else the machine does. No guard takes a step back. Validation and starting
-come on top, the same number of validations for all. A run that takes more than three times the
-budget and ten minutes by the clock is ended; the table shows the outer steps made and planned.
+seconds of CPU time in outer steps, forward and backward: the cost of an outer step is measured
+first, so that each recipe makes as many outer steps as the budget allows and its cosine ends with
+them, regardless of other load on the machine. No guard is used. Validation and startup are not
+counted; the number of validations is the same for all. A run that takes longer than three times the
+budget plus ten minutes of wall-clock time is ended; the table shows the outer steps made and
+planned.
 
-What is compared are the weights at the end, by one code path: the PSNR of fits of the first
-``--val`` validation faces. A finished recipe is not run again; one that was interrupted goes on
-from its ``last.ckpt``. ``recipes.csv`` and ``recipes.md`` hold all that are finished in ``--out``.
+The final weights are compared, all by the same code: the PSNR of fits of the first ``--val``
+validation faces. A finished recipe is not run again; an interrupted one resumes from its
+``last.ckpt``. ``recipes.csv`` and ``recipes.md`` hold all finished recipes in ``--out``.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ RECIPES = {
     "last_step20": [*KEPT, "learner.inner_steps=20", "learner.multi_step_weight=0"],
 }
 REPORTED_STEPS = (5, 10, 20, 50, 100)
-EPOCHS = 4  # of every recipe: each ends with a checkpoint, and a validation that decides nothing
+EPOCHS = 4  # of every recipe: each ends with a checkpoint, and a validation without consequences
 VAL_SIZE = 1  # faces of that validation
-CLOCK_FACTOR, CLOCK_EXTRA_S = 3, 600  # a run is ended after this many budgets, and the extra time
+CLOCK_FACTOR, CLOCK_EXTRA_S = 3, 600  # a run is ended after this many budgets plus the extra time
 
 
 def settings_of(recipe: str, options: argparse.Namespace) -> list[str]:
@@ -69,7 +70,7 @@ def settings_of(recipe: str, options: argparse.Namespace) -> list[str]:
 
 
 def step_seconds(settings: Sequence[str]) -> float:
-    """Return the processor time of one outer step, the median of three after a first one."""
+    """Return the CPU time of one outer step, the median of three after a warm-up."""
     cfg = config.compose("train", settings)
     prior = config.build(cfg.prior, learned=True).drawn(cfg.seed)
     rule = config.build(cfg.optimizer, prior=prior)
@@ -85,7 +86,7 @@ def step_seconds(settings: Sequence[str]) -> float:
 
 
 def plan(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a recipe does; made once, so that a resumed run has the same schedule."""
+    """Return the plan of a recipe; made once, so that a resumed run has the same schedule."""
     path = options.out / recipe / "plan.json"
     asked = {"settings": settings_of(recipe, options), "budget_s": options.budget_s}
     if path.is_file():
@@ -105,7 +106,7 @@ def plan(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(recipe: str, todo: dict[str, Any], options: argparse.Namespace) -> Path:
-    """Run ``train.py`` unless it has ended; return its last checkpoint."""
+    """Run ``train.py`` unless it has finished; return its last checkpoint."""
     out = options.out / recipe
     last: Path = out / "last.ckpt"
     if not (out / "prior.safetensors").is_file():
@@ -148,7 +149,7 @@ def evaluate(ckpt: Path, options: argparse.Namespace) -> dict[str, float]:
 
 
 def run(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and evaluate one recipe, or read what an earlier call found."""
+    """Train and evaluate one recipe, or read the result of an earlier call."""
     path = options.out / recipe / "result.json"
     todo = plan(recipe, options)
     wanted = {"recipe": recipe, "val_faces": options.val}

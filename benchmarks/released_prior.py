@@ -1,11 +1,11 @@
-"""Measure a released prior on test images, beside vanilla DIP and, for denoising, BM3D.
+"""Compare a released prior with vanilla DIP and, for denoising, BM3D on test images.
 
     python benchmarks/released_prior.py --images FOLDER_IN_CELEBA_LAYOUT --out results
     python benchmarks/released_prior.py --natural PHOTOGRAPHS --tasks denoise --out results
 
-Each method, task and image leaves a file in ``--out``; a second call with the same settings skips
-those that are there, so that methods can be run one after another (``--methods``) and shown
-together. DIP fits the small network from random weights; its best step is chosen by the truth.
+Each method, task and image is saved in a file in ``--out``; a second call with the same settings
+skips existing files, so that methods can be run one after another (``--methods``) and shown
+together. DIP fits the small network from random weights; its best step is chosen by ground truth.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from metadip.types import InverseProblem, UserError
 
 METHODS = ("metadip", "dip", "bm3d")
 REPORTED_STEPS = (5, 10, 20, 50, 100)
-COMPARED_STEP = 50  # DIP is asked when it reaches MetaDIP's PSNR at this step
+COMPARED_STEP = 50  # the table shows when DIP reaches MetaDIP's PSNR at this step
 DIP_STEPS = {"denoise": 600, "cs": 1000, "cpr": 1000}
 
 
@@ -51,7 +51,7 @@ def images_of(options: argparse.Namespace) -> ImageSource:
 
 
 def make_problem(task: str, x: Tensor, options: argparse.Namespace, index: int) -> InverseProblem:
-    """Measure image ``index``; its operator lives as long as the problem."""
+    """Measure image ``index``; its operator is kept only as long as the problem."""
     operator = [] if task == "denoise" else [f"task.operator={options.operator}"]
     cfg = config.compose("infer", [f"task={task}", *operator])
     problem: InverseProblem = config.build(cfg.task).measure(
@@ -61,7 +61,7 @@ def make_problem(task: str, x: Tensor, options: argparse.Namespace, index: int) 
 
 
 def measure(method: str, problem: InverseProblem, task: str, options: argparse.Namespace) -> Any:
-    """Return the PSNR by step, and the seconds per step; of BM3D one number."""
+    """Return the PSNR by step and the seconds per step; for BM3D, one number."""
     if method == "bm3d":
         return {"psnr_db": [bm3d_psnr(problem)]}
     if method == "dip":
@@ -76,14 +76,14 @@ def measure(method: str, problem: InverseProblem, task: str, options: argparse.N
 
 
 def bm3d_psnr(problem: InverseProblem) -> float:
-    """Return the PSNR of BM3D, told the noise level."""
+    """Return the PSNR of BM3D with the known noise level."""
     assert problem.x is not None
     bm3d = runs.build_method(config.compose("infer", ["method=bm3d"]))
     return psnr_db(bm3d.reconstruct([problem])[0].x_hat, problem.x).item()
 
 
 def settings_of(method: str, task: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what an entry depends on."""
+    """Return the settings that an entry depends on."""
     source = str(options.natural or options.images)
     settings = {"source": source, "size": options.size, "seed": options.seed}
     if task != "denoise":
@@ -122,7 +122,7 @@ def measure_all(options: argparse.Namespace) -> dict[tuple[str, str], dict[int, 
 
 
 def summarise(task: str, entries: Mapping[tuple[str, str], Mapping[int, Any]]) -> dict[str, Any]:
-    """Return mean, standard deviation and count of every number of a task."""
+    """Return the mean, standard deviation and count of every metric of a task."""
     metadip, dip, bm3d = (entries.get((task, method), {}) for method in METHODS)
     numbers: dict[str, list[float]] = {}
     for k in REPORTED_STEPS:
@@ -153,14 +153,14 @@ def summarise(task: str, entries: Mapping[tuple[str, str], Mapping[int, Any]]) -
 
 
 def better_curve(entry: Mapping[str, Any]) -> list[float]:
-    """Return the better of averaged output and single step, at each step."""
+    """Return the better of the averaged output and the single step, at each step."""
     return [max(pair) for pair in zip(entry["psnr_db"], entry["psnr_raw_db"], strict=True)]
 
 
 def steps_to_reach(
     curves: Mapping[int, Sequence[float]], targets: Mapping[int, float]
 ) -> dict[str, Any]:
-    """Return the median number of steps to the targets, and how often they are never reached."""
+    """Return the median number of steps to reach the targets, and how often they are missed."""
     steps = [
         next((k for k, v in enumerate(curves[i]) if v >= target), math.inf)
         for i, target in targets.items()
@@ -174,7 +174,7 @@ def steps_to_reach(
 
 
 def table_of(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the Markdown table, a line per task and method."""
+    """Return the Markdown table, a row per task and method."""
     rows = []
     for task, summary in summaries.items():
         for key, value in summary.items():

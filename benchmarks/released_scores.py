@@ -21,7 +21,7 @@ import torch
 from metadip import config, runs
 from metadip.data import CelebA, ImageSource, NaturalPatches, SampleKey, seed_of
 
-# A prior, the settings of infer.py that use it, and the side of its images in px.
+# Each prior, the settings of infer.py that use it, and the side of its images in px.
 PRIORS: dict[str, tuple[list[str], int]] = {
     "mixed64": (["ckpt=mixed64"], 64),
     "faces64": (["ckpt=faces64"], 64),

@@ -1,11 +1,11 @@
-"""Run every combination of a sweep file here, one after another, without W&B's server.
+"""Run every combination of a sweep file locally, one after another, without W&B's server.
 
     python benchmarks/sweep.py conf/sweep/small.yaml --out results data.root=FACES threads=1
 
 Each run is ``train.py`` with the settings that W&B's agent would give it, logged by W&B offline:
-``wandb sync results/*/wandb/offline-run-*`` uploads them later. Settings after ``--out`` hold for
-all runs. A finished run is not made again; one that was interrupted goes on from its ``last.ckpt``.
-The table, also in ``sweep.csv``, has the best validation of each run.
+``wandb sync results/*/wandb/offline-run-*`` uploads the logs later. Settings after ``--out`` apply
+to all runs. A finished run is not repeated; an interrupted one resumes from its ``last.ckpt``. The
+table, also in ``sweep.csv``, has the best validation PSNR of each run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def combinations(sweep: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the settings of each run of a grid.
 
     Raises:
-        UserError: the sweep is not a grid: its runs are chosen by W&B's server.
+        UserError: If the sweep is not a grid, so that W&B's server would choose its runs.
     """
     if sweep["method"] != "grid":
         raise UserError(f"only grids run here, method is {sweep['method']}: use wandb sweep")
@@ -47,7 +47,7 @@ def varied(sweep: dict[str, Any]) -> list[str]:
 
 
 def train(out: Path, settings: dict[str, Any], common: Sequence[str]) -> None:
-    """Run ``train.py`` unless it has ended."""
+    """Run ``train.py`` unless it has finished."""
     if (out / "prior.safetensors").is_file():
         return
     last = out / "last.ckpt"
@@ -61,7 +61,7 @@ def train(out: Path, settings: dict[str, Any], common: Sequence[str]) -> None:
 
 
 def scores(out: Path) -> dict[str, Any]:
-    """Return outer steps and best validation PSNR of a finished run."""
+    """Return the outer steps and the best validation PSNR of a finished run."""
     content = torch.load(out / "last.ckpt", map_location="cpu", weights_only=True)
     (best,) = (s for s in content["callbacks"].values() if s.get("best_model_score") is not None)
     return {"outer_steps": content["global_step"], "best_db": float(best["best_model_score"])}
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="a folder per run goes here")
     parser.add_argument("settings", nargs="*", help="settings of train.py, for all runs")
     options = parser.parse_intermixed_args(argv)
-    # unresolved: ${env} is W&B's word, no interpolation
+    # unresolved: ${env} is W&B's syntax, not an interpolation
     sweep: Any = OmegaConf.to_container(OmegaConf.load(options.sweep), resolve=False)
     names, rows = varied(sweep), []
     try:

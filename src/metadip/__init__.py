@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from metadip.types import InverseProblem, UserError
 
 __version__ = "0.1.0"
-PUBLIC = {  # what is public, and the module that it comes from
+PUBLIC = {  # public name -> the module that it comes from
     "DIP": "methods",
     "FitReconstructor": "methods",
     "InverseProblem": "types",
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is public where it is used, so that ``import metadip`` stays quick."""
+    """Import public names on first use, so that ``import metadip`` stays fast."""
     if name in PUBLIC:
         return getattr(import_module(f"metadip.{PUBLIC[name]}"), name)
     raise AttributeError(f"module 'metadip' has no attribute {name!r}")

@@ -24,7 +24,7 @@ def infer(cfg: Config) -> None:
 
 
 def benchmark(cfg: Config) -> None:
-    """Fill the table as configured."""
+    """Run the benchmark as configured."""
     from metadip.runs import benchmark as run
 
     run(cfg)
@@ -43,7 +43,7 @@ commands:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code, 2 after a user's mistake."""
+    """Run a command; return the exit code, 2 after a user error."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else ""
     if name in ("--help", "-h"):

@@ -17,14 +17,14 @@ NAMES = {int: "a whole number", float: "a number", bool: "true or false", NoneTy
 def check_types(
     constructor: Callable[..., Any], arguments: Mapping[str, Any], path: str = ""
 ) -> None:
-    """Refuse numbers, switches and nulls where something else is asked for.
+    """Reject numbers, switches and nulls where another type is expected.
 
     Args:
-        constructor: a class or function; what its annotations leave open is let pass.
-        arguments: values as YAML gives them, by name; names that it does not take are ignored.
+        constructor: a class or function; arguments without a specific annotation are not checked.
+        arguments: values as read from YAML, by name; names that it does not take are ignored.
         path: of the settings, for the message.
     Raises:
-        UserError: a value of another type.
+        UserError: If a value has another type than its annotation.
     Example:
         >>> def scale(factor: float, times: int | None): ...
         >>> check_types(scale, {"factor": 2, "times": 1.5}, "picture")
@@ -42,20 +42,20 @@ def check_types(
 
 @cache
 def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """Return what each argument may be; kept, since every composition asks for it."""
+    """Return the type of each argument; cached, since every composition needs it."""
     called = inspect.unwrap(constructor.__init__ if inspect.isclass(constructor) else constructor)
     return get_type_hints(called, localns=_Names(getattr(called, "__globals__", {})))
 
 
 class _Names(dict[str, Any]):
-    """What annotations may name; what only type checkers import means anything."""
+    """Names in annotations; those that only type checkers import stand for any type."""
 
     def __missing__(self, name: str) -> Any:
         return getattr(builtins, name, Any)
 
 
 def _accepts(value: Any, hint: Any) -> bool:
-    """Tell whether a value may stand for an annotation."""
+    """Return whether a value matches an annotation."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(_accepts(value, one) for one in get_args(hint))
@@ -65,7 +65,7 @@ def _accepts(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (bool, NoneType):
         return isinstance(value, hint)
-    # What a text or a class may be is the constructor's to say.
+    # Strings and classes are left to the constructor.
     return value is not None or hint is Any
 
 

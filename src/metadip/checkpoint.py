@@ -22,13 +22,13 @@ from metadip.priors import Representation
 from metadip.types import UserError
 
 FORMAT = "metadip-prior-2"
-FORMATS = ("metadip-prior-1", FORMAT)  # that are read
+FORMATS = ("metadip-prior-1", FORMAT)  # that can be read
 TRAINED_PARTS = ("prior.", "inner_optimizer.")
 
 
 @dataclass(frozen=True)
 class LearnedPrior:
-    """All that a fit from a meta-learned start needs.
+    """Everything that a fit from a meta-learned start needs.
 
     Args:
         prior: the representation with the learned weights.
@@ -44,13 +44,13 @@ class LearnedPrior:
 
 
 def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write the released form, whole or not at all.
+    """Write a prior in its released form, atomically.
 
     Args:
         path: ends in ``.safetensors``.
         tensors: ``prior.*`` and ``inner_optimizer.*`` as in the state dict of ``MetaModule``;
             others are left out.
-        description: plain description of representation, optimizer and objective; any notes.
+        description: plain description of representation, optimizer and objective, and any notes.
     """
     kept = {
         name: t.detach().cpu().contiguous()
@@ -60,15 +60,15 @@ def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, An
     metadata = {"format": FORMAT, "description": json.dumps(description, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(kept, temporary, metadata=metadata)
-        temporary.chmod(0o644)  # safetensors makes it readable to the owner alone
+        temporary.chmod(0o644)  # safetensors makes it readable by the owner only
 
 
 def load_prior(name_or_path: str | Path) -> LearnedPrior:
     """Load a released prior by name, a ``.safetensors`` file, or a checkpoint of meta-training.
 
     Raises:
-        UserError: no such file, a truncated or foreign file, an unknown architecture, or weights
-            that do not fit it.
+        UserError: If the file does not exist, is truncated or not one of ours, or if the
+            architecture is unknown or the weights do not fit it.
     """
     path = resolve(name_or_path)
     tensors, description = (
@@ -98,13 +98,13 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
 
 
 def _representation(description: dict[str, Any]) -> Representation:
-    """Build the representation that a description tells of; older files have network and latent."""
+    """Build the described representation; older files describe network and latent separately."""
     if "representation" in description:
         told, learned_px = description["representation"], description.get("image_px")
     else:
         latent = {"type": "noise", **description["latent"]}
         told = {"type": "latent_network", "network": description["network"], "latent": latent}
-        # The oldest say the size by that of the latent's noise alone.
+        # The oldest files give the size only as that of the latent's noise.
         learned_px = description.get("image_px", latent.get("size_px"))
     built = registry.build("architecture", told, learned=True, learned_px=learned_px)
     if not isinstance(built, Representation):

@@ -1,4 +1,4 @@
-"""The scripts' command line: compose, run, report mistakes in one line, and ``--help``."""
+"""The command line of the scripts: compose, run, report errors in one line, and ``--help``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from metadip.config import Config, check_settings, choices_of, compose, conf_dir
 from metadip.paths import check_paths
 from metadip.types import UserError
 
-# Threads of OpenMP that wait for others sleep instead of spinning: beside one busy process a run on
-# all cores would take many times as long, and alone it takes a third less processor time.
+# Waiting OpenMP threads sleep instead of spinning: beside another busy process, a spinning run on
+# all cores takes many times as long; alone, a sleeping one takes a third less processor time.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
 
 def main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None = None) -> int:
-    """Run a script: compose from the command line, work, and report a user's mistake in one line.
+    """Run a script: compose from the command line, run, and report a user error in one line.
 
-    What needs no torch is checked first, which takes a second.
+    What does not need torch is checked first, which takes a second.
 
     Returns:
-        Exit code: 0, 2 after a user's mistake, 130 when interrupted.
+        Exit code: 0, 2 after a user error, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     overrides = [argument for argument in arguments if argument not in ("--help", "-h")]
@@ -47,28 +47,28 @@ def main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None = 
 
 
 def set_thread_policy() -> None:
-    """Let waiting threads sleep, unless the user's environment says how they wait.
+    """Let waiting threads sleep, unless the user's environment sets a policy.
 
-    It has to be called before torch is imported.
+    Call this before torch is imported.
     """
     if not WAITING.keys() & os.environ.keys():
         os.environ.update(WAITING)
 
 
 def _check(name: str, cfg: Config) -> None:
-    """Check what needs no torch."""
+    """Check what does not need torch."""
     check_settings(cfg)
     check_paths(name, cfg)
 
 
 def help_text(name: str, overrides: Sequence[str] = ()) -> str:
-    """Describe a script: the choices of every group, its settings, and those of what is chosen."""
+    """Describe a script: the choices of every group, its settings, and those of each choice."""
     main_file = (conf_dir() / f"{name}.yaml").read_text("utf-8")
     named = re.findall(r"^ *- (?:optional )?(\w+)[@:]", main_file, re.MULTILINE)
     groups = sorted(group for group in set(named) if (conf_dir() / group).is_dir())
     choices = [f"  {group}={'|'.join(_names_in(group))}" for group in groups]
     chosen = choices_of(name, overrides)
-    sections: dict[str, str] = {}  # by file: what is chosen twice is shown once
+    sections: dict[str, str] = {}  # by file: a file chosen twice is shown once
     for key in sorted(chosen, key=lambda key: ("@" in key, key)):
         group, _, place = key.partition("@")
         _describe(group, chosen[key], place or group, sections)
@@ -89,7 +89,7 @@ def _names_in(group: str) -> list[str]:
 
 
 def _describe(group: str, choice: str, place: str, sections: dict[str, str]) -> None:
-    """Add the commented settings of a file, and of those of its group that it includes."""
+    """Add the commented settings of a file, and of the files of its group that it includes."""
     file = f"{group}={choice}"
     if file in sections:
         sections[file] = f"{place}, {sections[file]}"

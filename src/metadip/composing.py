@@ -1,4 +1,4 @@
-"""Compose presets and a user's settings with Hydra, which takes a second and imports no torch."""
+"""Compose presets and user settings with Hydra, which takes a second and does not import torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metadip.types import UserError
 
-# Settings by their former names, and where they are now: a key, or a choice such as task=noise.
+# Former names of settings, and their present ones: a key, or a choice such as task=noise.
 RENAMED = {
     "method.callbacks": "callbacks",
     "method.execution": "fit",
@@ -33,7 +33,7 @@ RENAMED = {
 
 
 class Setting(NamedTuple):
-    """One setting of the user: its dotted path in the configuration, and how it was written."""
+    """One user setting: its dotted path in the configuration, and how it was written."""
 
     path: str
     value: Any
@@ -42,12 +42,12 @@ class Setting(NamedTuple):
 
     @property
     def root(self) -> str:
-        """The group, or the script's own key, that it belongs to."""
+        """The group, or the key of the script, that it belongs to."""
         return self.path.partition(".")[0]
 
 
 def conf_dir() -> Path:
-    """Return the folder of presets: of the checkout, or inside the package when installed."""
+    """Return the folder of presets, in the checkout or in the installed package."""
     spec = find_spec("metadip")
     package = Path(str(spec.origin)).parent if spec else Path(__file__).parent
     installed, checkout = package / "conf", package.parents[1] / "conf"
@@ -63,7 +63,7 @@ def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose a configuration, unresolved; ``choices`` has the file of each group.
 
     Raises:
-        UserError: an override that cannot be parsed, or an unknown key or group or choice.
+        UserError: If an override cannot be parsed, or a key, group or choice is unknown.
     """
     cfg = _composed(name, overrides)
     choices = _choices(cfg)
@@ -75,24 +75,24 @@ def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def choices_of(name: str, overrides: Sequence[str] = ()) -> dict[str, str]:
-    """Return the file that each group takes, by group name, without a look at what is in them.
+    """Return the file that each group uses, by group name, without reading the files.
 
     Raises:
-        UserError: an unknown key or group or choice.
+        UserError: If a key, group or choice is unknown.
     """
     chosen = _choices(_composed(name, overrides))
     return {group: choice for group, choice in chosen.items() if choice not in (None, "null")}
 
 
 def settings_of(overrides: Sequence[str]) -> list[Setting]:
-    """Return what overrides set, each value of a dictionary on its own.
+    """Return the settings in overrides, with the values of a dictionary one by one.
 
     Example:
         >>> [(s.path, s.value) for s in settings_of(["task@val_task=cs", "fit={steps: 5}"])]
         [('val_task', 'cs'), ('fit.steps', 5)]
 
     Raises:
-        UserError: an override that cannot be parsed.
+        UserError: If an override cannot be parsed.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -125,7 +125,7 @@ def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _check_names(overrides: Sequence[str]) -> None:
-    """Refuse former names, and say the present ones."""
+    """Reject former names, and suggest the present ones."""
     for path, value, text, _ in settings_of(overrides):
         for old, new in RENAMED.items():
             if path == old or path.startswith(f"{old}.") or f"{path}={value}" == old:
@@ -142,7 +142,7 @@ def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def _known(name: str, overrides: Sequence[str]) -> list[str]:
-    """Return the keys of what the overrides choose, or, if that fails, of the usual choices."""
+    """Return the keys of what the overrides choose, or, if that fails, of the default choices."""
     groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
     choices = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
     try:
@@ -158,7 +158,7 @@ def _choices(cfg: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def _own_hydra() -> Iterator[None]:
-    """Read our presets, and leave the Hydra of a program that uses this package as it was."""
+    """Read our presets without affecting the Hydra state of a program that uses this package."""
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
@@ -168,7 +168,7 @@ def _own_hydra() -> Iterator[None]:
 
 
 def _one_line(error: Exception, known: Sequence[str]) -> str:
-    """Say in one line what is wrong with the overrides, naming the nearest known key."""
+    """Describe in one line what is wrong with the overrides, with the nearest known key."""
     text = f"{error} {error.__cause__ or ''}"
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, choice = found[1].rpartition("/")
@@ -182,7 +182,7 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``, did you mean ...?`` for the nearest known word, or nothing."""
+    """Return ``, did you mean ...?`` with the nearest known word, or an empty string."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if not close:
         tails = {name.rpartition(".")[2]: name for name in known}

@@ -41,8 +41,8 @@ __all__ = [
     "to_yaml",
 ]
 
-Config = DictConfig  # what the rest of the package calls a composed configuration
-# Whole-number settings of the scripts: the lowest value, and whether null may stand instead.
+Config = DictConfig  # a composed configuration
+# Integer settings of the scripts: the lowest value, and whether null is allowed.
 WHOLE_NUMBERS = {
     "seed": (0, False),
     "image_size": (1, True),
@@ -52,7 +52,7 @@ WHOLE_NUMBERS = {
     "fit.steps": (0, True),
     "fit.batch_size": (1, False),
 }
-SWITCHES = {  # and whether null may stand instead
+SWITCHES = {  # and whether null is allowed
     **dict.fromkeys(
         ("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking", "rescale"), False
     ),
@@ -70,23 +70,23 @@ def compose(
 ) -> Config:
     """Compose a configuration and check that every key is known and read, and every value given.
 
-    ``cfg.choices`` tells which file each group took, by group name.
+    ``cfg.choices`` has the file of each group, by group name.
 
     Args:
         name: of the script.
-        overrides: settings of the user.
+        overrides: user settings.
         shared: settings for several methods, each of which reads its own; they come first.
-        check: called before constructors, and with them torch, are imported.
+        check: called before constructors, and torch with them, are imported.
     Raises:
-        UserError: an override that cannot be parsed, an unknown key or group or choice, a setting
-            that nothing reads, a value that must be given or is of another type.
+        UserError: If an override cannot be parsed, a key, group or choice is unknown, a setting is
+            never read, or a value is missing or of the wrong type.
     """
     cfg = composed(name, [*shared, *overrides])
     try:
         check_read(name, cfg, overrides, shared=shared)
         if missing := sorted(OmegaConf.missing_keys(cfg)):
             raise UserError(f"{missing[0]} must be given, for example: {missing[0]}=VALUE")
-        plain(cfg)  # what cannot be resolved
+        plain(cfg)  # raises if something cannot be resolved
         if check is not None:
             check(cfg)
         for path, node in _constructors(cfg):
@@ -116,8 +116,8 @@ def check_keys(node: DictConfig, path: str = "") -> None:
     """Bind the keys of a node to the arguments of the constructor that it names.
 
     Raises:
-        UserError: the constructor does not exist, a value is of the wrong type, or a key is none of
-            its arguments; the nearest one is named.
+        UserError: If the constructor does not exist, a value is of the wrong type, or a key is not
+            one of its arguments; the message names the nearest one.
     """
     try:
         constructor = get_object(node["_target_"])
@@ -130,16 +130,17 @@ def check_keys(node: DictConfig, path: str = "") -> None:
         for key in map(str, node):
             if key not in parameters and key not in SPECIAL_KEYS:
                 raise UserError(f"unknown setting '{path}.{key}'{nearest(key, list(parameters))}")
-    # What is taken over from elsewhere is checked there, under the name that the user gave.
+    # Interpolated values are checked at their source, under the name that the user gave.
     given = {str(key): node[key] for key in node if not OmegaConf.is_interpolation(node, str(key))}
     check_types(constructor, given, path)
 
 
 def check_settings(cfg: Config) -> None:
-    """Check the script's own settings, which no constructor would look at.
+    """Check the script's own settings, which no constructor checks.
 
     Raises:
-        UserError: one of ``WHOLE_NUMBERS`` is not one, or a switch is neither true nor false.
+        UserError: If one of ``WHOLE_NUMBERS`` is not an integer in its range, or a switch is
+            neither true nor false.
     """
     settings = plain(cfg)
     settings |= {f"fit.{key}": value for key, value in settings.get("fit", {}).items()}
@@ -153,7 +154,7 @@ def check_settings(cfg: Config) -> None:
 
 
 def check_whole(key: str, value: Any, lowest: int) -> None:
-    """Raise ``UserError`` if a value is not a whole number, or below the lowest."""
+    """Raise ``UserError`` if a value is not an integer, or is below ``lowest``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise UserError(f"{key}={value} must be a whole number of at least {lowest}")
 
@@ -168,10 +169,10 @@ def build(node: DictConfig, **extra: Any) -> Any:
     """Build what a node describes; ``extra`` are arguments that only the program knows.
 
     Raises:
-        UserError: the constructor refused a value.
+        UserError: If the constructor rejects a value.
     """
     try:
-        # As a partial first: hydra would make configurations of extra dataclass arguments.
+        # A partial first: hydra would turn extra dataclass arguments into configurations.
         return instantiate(node, _partial_=True)(**extra)
     except UserError:
         raise
@@ -196,12 +197,12 @@ def to_yaml(cfg: DictConfig) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a configuration that ``to_yaml`` wrote.
+    """Read a configuration written by ``to_yaml``.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: If the file is missing or damaged.
     """
     try:
         return plain(OmegaConf.load(path))  # type: ignore[arg-type]
-    except Exception as error:  # damage raises anything, from OSError to YAMLError
+    except Exception as error:  # a damaged file can raise anything, from OSError to YAMLError
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error

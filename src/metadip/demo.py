@@ -1,7 +1,7 @@
 """Restore a built-in face from three kinds of measurement: ``python -m metadip.demo``.
 
-The released prior with its 50 steps stands beside vanilla DIP, which fits the same small network
-from random weights: after as many steps, and at its best step, which only the truth can tell.
+The released prior with its 50 steps is compared with vanilla DIP, which fits the same small network
+from random weights: after as many steps, and at its best step, which only the ground truth reveals.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ COLUMNS = {
 
 
 class DemoTask(NamedTuple):
-    """One measurement to undo: its title, settings of ``infer.py``, and DIP's number of steps.
+    """One inverse problem: its title, settings of ``infer.py``, and DIP's number of steps.
 
-    DIP's best step must lie well within its steps. Operators are the fast ones: a dense matrix at
+    DIP's best step must lie well within its steps. The operators are structured: a dense matrix at
     ratio 1 takes 0.6 GB and ten times as long.
     """
 
@@ -58,14 +58,14 @@ class Look(NamedTuple):
 
 
 def build_method(overrides: Sequence[str]) -> FitReconstructor:
-    """Build a method as ``infer.py`` does from its settings."""
+    """Build a method from settings, as ``infer.py`` does."""
     from metadip import runs
 
     return runs.build_fit(config.compose("infer", overrides))
 
 
 def vanilla_dip(steps: int, *, seed: int) -> FitReconstructor:
-    """Return vanilla DIP with the small network of the released prior."""
+    """Build vanilla DIP with the small network of the released prior."""
     choices = ["method=dip", "prior=skip_unet_small", f"method.steps={steps}", f"seed={seed}"]
     return build_method(choices)
 
@@ -73,9 +73,9 @@ def vanilla_dip(steps: int, *, seed: int) -> FitReconstructor:
 def look_at_fit(
     method: FitReconstructor, problem: InverseProblem, at_step: int
 ) -> tuple[Look, Look]:
-    """Fit, and return how the reconstruction was after ``at_step`` updates and at its best.
+    """Fit, and return the reconstruction after ``at_step`` updates and at its best step.
 
-    The better of output and single step counts, so that averaging never speaks against a method.
+    The better of the output and the single step counts, so that averaging never hurts a method.
     """
     from metadip.callbacks import FitCallback, FitProgress, OraclePSNR
     from metadip.metrics import psnr_db
@@ -105,7 +105,7 @@ def look_at_fit(
 
 
 def restore(name: str, options: argparse.Namespace, metadip: FitReconstructor) -> list[Look]:
-    """Undo one measurement; return DIP after as many steps, DIP at its best, and MetaDIP."""
+    """Solve one task; return DIP after as many steps, DIP at its best, and MetaDIP."""
     from metadip.data import sample_face
 
     task = TASKS[name]
@@ -143,7 +143,7 @@ def rows_of(title: str, looks: Sequence[Look]) -> list[Mapping[str, Any]]:
 
 
 def run(options: argparse.Namespace) -> list[Mapping[str, Any]]:
-    """Restore the face from every measurement, print the table, return its lines."""
+    """Restore the face from every measurement, print the table, return its rows."""
     from metadip.report import markdown_table, prepare_folder
 
     prepare_folder(options.out)
@@ -162,7 +162,7 @@ def run(options: argparse.Namespace) -> list[Mapping[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo from the command line; return the exit code, 2 after a user's mistake."""
+    """Run the demo from the command line; return the exit code, 2 after a user error."""
     parser = argparse.ArgumentParser("python -m metadip.demo", description=_summary())
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="pictures go here")
     parser.add_argument("--seed", type=int, default=0, help="of noise, operators, random weights")

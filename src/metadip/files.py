@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 
 from metadip.types import UserError
 
-LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")  # the temporary names given below
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")  # the temporary names used below
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``, which takes its place when the block ends well.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    After an error or an interruption ``path`` is as it was, and the temporary file is gone. The
+    After an error or an interruption ``path`` is unchanged, and the temporary file is removed. The
     temporary name keeps the suffix. Missing folders are created.
 
     Raises:
-        UserError: the folder or the file cannot be written.
+        UserError: If the folder or the file cannot be written.
     """
     path = Path(path)
     prepare_folder(path.parent)
@@ -41,17 +41,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed run left in a folder, not below it."""
+    """Remove temporary files that a killed run left in a folder, but not in its subfolders."""
     for file in folder.glob(".*"):
         if LEFTOVER.fullmatch(file.name):
             file.unlink(missing_ok=True)
 
 
 def prepare_folder(folder: str | Path) -> Path:
-    """Create a folder if need be and make sure that files can be written there.
+    """Create a folder if needed, and make sure that files can be written there.
 
     Raises:
-        UserError: it cannot be created or written.
+        UserError: If it cannot be created or written.
     """
     folder = Path(folder)
     try:
@@ -67,10 +67,10 @@ def prepare_folder(folder: str | Path) -> Path:
 
 
 def keep_earlier(path: Path) -> None:
-    """Rename what an earlier part of a run left under a name that this one would replace.
+    """Rename a file that an earlier part of a run left and this one would replace.
 
-    ``metrics.csv`` becomes ``metrics.1.csv``, the next one ``metrics.2.csv`` and so on, in order of
-    time. Only the first of several processes does so.
+    ``metrics.csv`` becomes ``metrics.1.csv``, the next one ``metrics.2.csv`` and so on, in
+    chronological order. Only the first of several processes does so.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -80,11 +80,11 @@ def keep_earlier(path: Path) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON that every reader accepts: NaN and infinities become null, tensors lists.
+    """Write standard JSON: NaN and infinities become null, and tensors become lists.
 
     Raises:
-        UserError: the file cannot be written.
-        TypeError: ``content`` holds what JSON cannot tell.
+        UserError: If the file cannot be written.
+        TypeError: If ``content`` holds something that JSON cannot represent.
     """
     text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_path(path) as temporary:
@@ -93,7 +93,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def _plain(value: Any) -> Any:
     """Return ``value`` as JSON types."""
-    if hasattr(value, "tolist"):  # a tensor, or an array of numpy
+    if hasattr(value, "tolist"):  # a tensor or a numpy array
         return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""How close a reconstruction is to the truth: PSNR, SSIM, nMSE, LPIPS, one value per image."""
+"""Image quality against the ground truth: PSNR, SSIM, nMSE, LPIPS, one value per image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["lpips", "nmse", "psnr_db", "reconstruction_metrics", "ssim"]
 
 SSIM_WINDOW_PX = 11
-LPIPS_MIN_PX = 31  # below, AlexNet's poolings leave nothing
+LPIPS_MIN_PX = 31  # below this, AlexNet's poolings leave nothing
 
 
 def psnr_db(x_hat: Tensor, x: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio of each image in dB.
 
     Model:
-        10 log10(1 / MSE), the mean over all pixels and channels, nothing clipped or cropped, data
-        range 1.
+        10 log10(1 / MSE), with the mean over all pixels and channels, nothing clipped or cropped,
+        and data range 1.
     Shape:
         (B, C, H, W) and (B, C, H, W) -> (B,).
     """
@@ -34,11 +34,11 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Return the structural similarity of each image, as torchmetrics, deepinv and kornia do.
 
     Model:
-        Gaussian window of 11 px with sigma 1.5, K = (0.01, 0.03), data range 1, each channel on its
-        own, mean over all pixels and channels, borders reflected. scikit-image leaves the border
-        out of the mean and by default takes a flat window of 7 px: its numbers are higher.
+        Gaussian window of 11 px with sigma 1.5, K = (0.01, 0.03), data range 1, each channel
+        separately, mean over all pixels and channels, borders reflected. scikit-image leaves the
+        border out of the mean and by default uses a flat window of 7 px: its numbers are higher.
     Shape:
-        (B, C, H, W) and (B, C, H, W) -> (B,), NaN for images that the window does not fit into.
+        (B, C, H, W) and (B, C, H, W) -> (B,), NaN for images smaller than the window.
     References: Wang et al. (2004), Image Quality Assessment: From Error Visibility to Structural
         Similarity.
     """
@@ -64,14 +64,14 @@ def nmse(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def reconstruction_metrics(x_hat: Tensor, x: Tensor | None) -> dict[str, float | None]:
-    """Return ``psnr_db``, ``ssim`` and ``nmse`` of one image; None where there is no truth.
+    """Return ``psnr_db``, ``ssim`` and ``nmse`` of one image; None if there is no ground truth.
 
-    Nothing is clipped: neither is x_hat where it leaves [0, 1].
+    Nothing is clipped, not even x_hat where it leaves [0, 1].
 
     Shape:
         (1, C, H, W) each.
     Raises:
-        ValueError: not one image each, or of different shapes.
+        ValueError: If ``x_hat`` and ``x`` are not one image each, or differ in shape.
     """
     if x is None:
         return {"psnr_db": None, "ssim": None, "nmse": None}
@@ -84,12 +84,12 @@ def reconstruction_metrics(x_hat: Tensor, x: Tensor | None) -> dict[str, float |
 
 
 def lpips(x_hat: Tensor, x: Tensor) -> float | None:
-    """Return the perceptual distance of two images, or None where it cannot be told.
+    """Return the perceptual distance of two images, or None if it cannot be computed.
 
     Model:
-        LPIPS with AlexNet, values clipped to [0, 1], a grey image taken as RGB. Nothing is
-        downloaded: None where torchvision's weights of AlexNet are not in the cache of torch.hub,
-        where the network does not fit into the image, and for other than 1 or 3 channels.
+        LPIPS with AlexNet, values clipped to [0, 1], grey images repeated to RGB. Nothing is
+        downloaded: None if torchvision's weights of AlexNet are not in the cache of torch.hub, the
+        image is too small for the network, or it does not have 1 or 3 channels.
     Shape:
         (1, C, H, W) each.
     References: Zhang et al. (2018), The Unreasonable Effectiveness of Deep Features as a Perceptual

@@ -1,6 +1,6 @@
 """Check the files and folders that a user names, before torch is imported.
 
-What is in them is checked where they are read.
+Their content is checked where they are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def check_paths(name: str, cfg: Config) -> None:
     """Check the paths among the settings of a script.
 
     Raises:
-        UserError: a file or folder does not exist, is missing among the settings, or contradicts
+        UserError: If a file or folder does not exist, is missing from the settings, or contradicts
             another one.
     """
     checks: dict[str, Callable[[Config], None]] = {
@@ -30,10 +30,10 @@ def check_paths(name: str, cfg: Config) -> None:
 
 
 def check_apart(out: Path, key: str, folder: str) -> None:
-    """Check that a run does not write among its own inputs, which would be read the next time.
+    """Check that a run does not write into its input folder, where the next run would read it.
 
     Raises:
-        UserError: ``out`` lies inside the folder of images.
+        UserError: If ``out`` is inside the folder of images.
     """
     inputs = Path(folder).resolve()
     if inputs.is_dir() and out.resolve().is_relative_to(inputs):
@@ -106,7 +106,7 @@ def _check_benchmark(cfg: Config) -> None:
 
 
 def _missing_roots(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield those folders of a data set that are not there, with their keys."""
+    """Yield the missing folders of a data set, with their keys."""
     if not str(node.get("_target_")).startswith(OUR_DATA) or node.get("download"):
         return
     for key in ("root", "roots"):

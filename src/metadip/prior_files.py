@@ -1,4 +1,4 @@
-"""Where priors lie: those that come with the package, by name, and files."""
+"""Find the files of priors, by path or, for those that come with the package, by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _released_files() -> list[Path]:
 
 
 def resolve(name_or_path: str | Path, *, key: str = "ckpt") -> Path:
-    """Return the file of a released name or a path; ``key`` is the setting that named it.
+    """Return the file for a released name or a path; ``key`` is the setting that named it.
 
     Raises:
-        UserError: neither a released name nor a file.
+        UserError: If it is neither a released name nor a file.
     """
     for path in _released_files():
         if path.name == f"{name_or_path}.safetensors":

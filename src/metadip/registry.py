@@ -1,7 +1,7 @@
-"""What a file may name: constructors and functions by a plain name, and the descriptions of them.
+"""Registry of the constructors and functions that a file may name, and their descriptions.
 
-A checkpoint says what to build in plain text, ``{"type": name, arguments}``. Only what was entered
-here is ever built from a file, never something at an import path.
+A checkpoint describes what to build in plain text, ``{"type": name, arguments}``. Only registered
+entries are ever built from a file, never something at an import path.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NAMES: dict[Callable[..., Any], str] = {}
 
 
 def registered(name: str, *, apart: Collection[str] = ()) -> Callable[[Entry], Entry]:
-    """Enter a class or a function under a name.
+    """Register a class or a function under a name.
 
     An object of a class gets the attribute ``description``: its name and the arguments that it was
-    made with. A function is described as a ``functools.partial`` of it.
+    made with. A function is described by a ``functools.partial`` of it.
 
     Args:
         name: not taken by another entry.
@@ -43,7 +43,7 @@ def registered(name: str, *, apart: Collection[str] = ()) -> Callable[[Entry], E
 
 
 def _describe_objects(cls: type[Any], name: str, apart: Collection[str]) -> None:
-    """Have the constructor of a class note its arguments."""
+    """Make the constructor of a class record its arguments."""
     construct = cls.__init__
     signature = inspect.signature(construct)
     kept = [p.name for p in signature.parameters.values() if p.kind not in VARIABLE][1:]
@@ -54,10 +54,10 @@ def _describe_objects(cls: type[Any], name: str, apart: Collection[str]) -> None
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         told = {key: bound.arguments[key] for key in kept if key not in apart}
-        object.__setattr__(self, "_told", told)  # past what a module or a frozen class does with it
+        object.__setattr__(self, "_told", told)  # bypass the __setattr__ of modules, frozen classes
 
     def description(self: Any) -> dict[str, Any]:
-        """What this was made with, in plain text."""
+        """The arguments this was made with, in plain text."""
         return {"type": name, **describe(self._told)}
 
     cls.__init__ = init
@@ -87,12 +87,12 @@ def describe(value: Any) -> Any:
 
 
 def build(what: str, description: Mapping[str, Any], **extra: Any) -> Any:
-    """Build what a description names, and what is described inside it.
+    """Build what a description names, and everything described inside it.
 
     Args:
-        what: is built, for the error message.
-        description: as ``describe`` returned it.
-        extra: further arguments, of the outermost constructor.
+        what: name of what is built, for the error message.
+        description: as returned by ``describe``.
+        extra: further arguments of the outermost constructor.
     Raises:
         ValueError: If the name is unknown, or the arguments do not fit.
     """

@@ -1,4 +1,4 @@
-"""Seeds from integers, so that a random choice depends on what it is for and on nothing else."""
+"""Seeds from integers, so that a random choice depends only on its purpose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class Stream(IntEnum):
-    """What a seed is used for; each purpose draws from a stream of its own.
+    """What a seed is used for; each purpose draws from its own stream.
 
     The first four belong to a measurement, the others to a fit.
     """
@@ -28,14 +28,14 @@ class Stream(IntEnum):
 
 
 class SampleKey(NamedTuple):
-    """What a data set is asked for: image ``index`` as it is drawn in ``epoch``."""
+    """The key of a data set's sample: image ``index`` as drawn in ``epoch``."""
 
     epoch: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not needed here
 
 
 def as_key(key: SampleKey | int) -> SampleKey:
-    """Read a plain integer as that image in epoch 0."""
+    """Convert a plain integer to the key of that image in epoch 0."""
     return key if isinstance(key, SampleKey) else SampleKey(0, int(key))
 
 
@@ -52,7 +52,7 @@ def seed_of(*ints: int) -> int:
 
 
 def seed_of_name(seed: int, name: str) -> int:
-    """Return the seed of what is called ``name``, whatever stands beside it."""
+    """Return the seed of what is called ``name``, independent of all others."""
     return seed_of(seed, *name.encode())
 
 

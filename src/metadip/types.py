@@ -1,4 +1,4 @@
-"""What every part of metadip may import: problems, representations, fits, results, Protocols."""
+"""Types shared by all parts of metadip: problems, representations, fits, results, Protocols."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NOTHING: Named = {}
 
 
 class UserError(Exception):
-    """A mistake of the user: one line that says what was wrong, with the value, and what to do.
+    """A user error: one line that says what was wrong, with the value, and what to do.
 
-    The scripts print it and exit with code 2; no traceback unless ``debug=true``.
+    The scripts print it and exit with code 2, without a traceback unless ``debug=true``.
     """
 
 
@@ -38,7 +38,7 @@ class CleanImage(NamedTuple):
 
 @dataclass(frozen=True)
 class InverseProblem:
-    """One image's measurement y = N(A(x)), with what is known about how it was taken.
+    """The measurement of one image, y = N(A(x)), and what is known about how it was taken.
 
     Shape:
         ``y``: (1, ...), whatever ``physics.A`` returns for a batch of one. ``x``: (1, C, H, W) or
@@ -48,13 +48,13 @@ class InverseProblem:
         physics: forward operator; ``physics.A`` is noiseless and differentiable.
         image_shape: (C, H, W) of the unknown image.
         x: ground truth; read by oracle hooks and metrics only.
-        name: what the image is called in results, usually its file stem.
-        seed: starts the random streams of this image's fit, see ``metadip.seeding.Stream``.
-        scale: what data terms multiply A(x) and y by, so that step sizes learned where
+        name: of the image in results, usually its file stem.
+        seed: of the random streams of this image's fit, see ``metadip.seeding.Stream``.
+        scale: factor on A(x) and y in data terms, so that step sizes learned with
             E||A x||^2 = ||x||^2 fit this operator. Set where the problem is made;
-            ``physics``, ``y`` and noise levels stay in the units in which they were measured.
+            ``physics``, ``y`` and noise levels keep the units in which they were measured.
         reading: maps a reconstruction and the truth (or None) to what is shown and scored; None
-            shows the reconstruction itself.
+            uses the reconstruction itself.
     """
 
     y: Tensor
@@ -67,7 +67,7 @@ class InverseProblem:
     reading: Reading | None = None
 
     def read(self, x_hat: Tensor) -> Tensor:
-        """Return what is shown and scored of a reconstruction."""
+        """Return what is shown and scored for a reconstruction."""
         return x_hat if self.reading is None else self.reading(x_hat, self.x)
 
     def to(self, device: torch.device | str) -> InverseProblem:
@@ -77,10 +77,10 @@ class InverseProblem:
 
 
 class Task(Protocol):
-    """What is to be undone: turns a clean image into an inverse problem."""
+    """A task: turns a clean image into an inverse problem."""
 
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
-        """Measure ``x`` (1, C, H, W); operator and noise come from ``seed`` alone."""
+        """Measure ``x`` (1, C, H, W); operator and noise depend on ``seed`` only."""
         ...
 
 
@@ -91,9 +91,9 @@ class Estimate(NamedTuple):
         ``x``: (B, C, H, W).
     Args:
         x: the images, first argument of ``physics.A``.
-        operator: further arguments of ``physics.A`` by keyword, such as ``{"filter": kernel}`` in
-            blind deblurring.
-        other: what objectives alone read, such as ``{"outliers": ...}``.
+        operator: keyword arguments of ``physics.A``, such as ``{"filter": kernel}`` in blind
+            deblurring.
+        other: what only objectives read, such as ``{"outliers": ...}``.
     """
 
     x: Tensor
@@ -114,7 +114,7 @@ class Estimate(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where the fit of one image begins.
+    """Where the fit of one image starts.
 
     Args:
         weights: of the representation, by parameter name.
@@ -126,19 +126,19 @@ class Start(NamedTuple):
 
 
 class Look(NamedTuple):
-    """All that one step sees of B images that share an operator, or of one image.
+    """What an objective sees at one step: B images that share an operator, or one image.
 
     Shape:
         ``y_hat``, ``y``: (B, ...), at the scale of the problem.
     Args:
         estimate: what was generated.
-        y_hat: what it measures as.
-        y: what was measured.
-        weights: of the representation, by name; a leading B where images are stacked.
+        y_hat: measurements of the estimate.
+        y: the given measurements.
+        weights: of the representation, by name; with a leading B if images are stacked.
         inputs: of the representation, with jitter.
         problems: of the B images.
-        again: the estimate of the same weights at other inputs.
-        draw: noise N(0, 1) of a tensor's shape (B, ...), each row from its image's own stream.
+        again: returns the estimate of the same weights at other inputs.
+        draw: returns noise N(0, 1) of a tensor's shape (B, ...), each row from its image's stream.
     """
 
     estimate: Estimate
@@ -156,10 +156,10 @@ Objective: TypeAlias = Callable[[Look], "Tensor"]  # (B,), one value per image
 
 @dataclass
 class FitState:
-    """What a hook sees, and may change, while N images are fitted.
+    """What a hook sees and may change while N images are fitted.
 
-    Images that have stopped leave the batch: tensors named "active" below have A <= N rows, row i
-    of them belonging to image ``active[i]``.
+    Images that have stopped leave the batch: tensors with A <= N rows hold only active images, and
+    their row i belongs to image ``active[i]``.
 
     Shape:
         ``active``: (A,) int64. ``inputs``, ``jitter``: (A, ...) each. ``weights``: (A, ...) each.
@@ -168,21 +168,21 @@ class FitState:
     Args:
         problems: the N problems.
         n_steps: planned number of weight updates.
-        step: updates made before ``x_hat`` was computed, 0 to ``n_steps`` inclusive.
+        step: number of updates before ``x_hat`` was computed, 0 to ``n_steps`` inclusive.
         inputs: of the representation at this step, by name.
-        jitter: set in ``on_step_start``: what is added to the inputs of that name at this step.
+        jitter: added to the inputs of that name at this step; set it in ``on_step_start``.
         weights: live views of the weights, by name; ``on_update_end`` may change them in place.
         estimate: what was generated at this step, detached; ``x_hat`` are its images.
         loss: objective of this step, detached.
         misfit: its data term alone, never negative, detached.
-        again: the estimate of the active images at the inputs given by keyword, the others being
-            those of this step without jitter.
-        output: what the fit will return; the loop writes ``x_hat`` there each step, hooks may
-            overwrite it.
+        again: returns the estimate of the active images at the inputs given by keyword, the other
+            inputs being those of this step without jitter.
+        output: what the fit will return; the loop writes ``x_hat`` to it at each step, and hooks
+            may overwrite it.
         generators: one random stream per image (N of them), on the fit's device.
         rollbacks: how often each image was taken back after a divergence.
-        taken_back: images taken back at this step, and the step whose weights they return to: the
-            loss is NaN, ``x_hat`` and ``output`` are those of that step.
+        taken_back: images taken back at this step, and the step whose weights they return to; their
+            loss is NaN, and ``x_hat`` and ``output`` are those of that step.
     """
 
     problems: Sequence[InverseProblem]
@@ -228,7 +228,7 @@ class FitState:
         return torch.stack(rows).to(like.device)
 
     def record(self, name: str, values: Tensor) -> None:
-        """Store one value per active image (A,) in curve ``name`` at the present step."""
+        """Store one value per active image (A,) in curve ``name`` at the current step."""
         if name not in self.curves:
             shape = (len(self.problems), self.n_steps + 1)
             self.curves[name] = values.new_full(shape, float("nan"))
@@ -242,20 +242,20 @@ class FitState:
 
 
 class FitResult(NamedTuple):
-    """What a fit found for one image.
+    """The result of a fit for one image.
 
     Shape:
         ``x_hat``: (1, C, H, W). Each curve: (steps + 1,), one value per step from 0 to ``steps``.
     Args:
-        x_hat: the reconstruction, clipped nowhere.
-        steps: weight updates made.
+        x_hat: the reconstruction, not clipped.
+        steps: number of weight updates made.
         stop_step: step at which a stopping rule ended the fit, None if it ran to the end.
         stop_reason: in words, None if it ran to the end.
         seconds: wall time; images fitted together share the time of their batch equally.
         curves: ``loss`` and whatever hooks recorded (``psnr_db``, ``variance`` ...).
         rollbacks: how often the image was taken back after a divergence.
-        end: the weights and inputs after the last step, from which another fit may start; None
-            for methods that fit none.
+        end: the weights and inputs after the last step, from which another fit can start; None
+            for methods without any.
         estimate: what they generated last, not chosen or averaged by any hook.
     """
 

@@ -1,7 +1,8 @@
-"""Refuse settings that nothing would read.
+"""Reject settings that would never be read.
 
-What a method reads follows from its file in ``conf/method``: what its keys refer to (``${prior}``,
-``${pnp.strength}``), and of ``fit`` and ``callbacks`` what its constructor has an argument for.
+The file of a method in ``conf/method`` determines what it reads: what its keys refer to
+(``${prior}``, ``${pnp.strength}``), and the parts of ``fit`` and ``callbacks`` that its constructor
+has an argument for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from metadip.composing import (
 )
 from metadip.types import UserError
 
-# Settings of infer.py that are for the method; the run reads all others.
+# Settings of infer.py for the method; the run reads all others.
 OF_METHODS = ("prior", "objective", "optimizer", "denoiser", "pnp", "ckpt", "callbacks", "fit")
 HANDED = ("callbacks", "fit")  # built by the run, for constructors that have an argument for them
 TARGET = re.compile(r"^_target_: (\S+)", re.MULTILINE)
@@ -36,15 +37,15 @@ TARGET = re.compile(r"^_target_: (\S+)", re.MULTILINE)
 def check_read(
     name: str, cfg: DictConfig, overrides: Sequence[str], *, shared: Sequence[str] = ()
 ) -> None:
-    """Refuse settings that neither the script nor the method refers to; imports no constructor.
+    """Reject settings that neither the script nor the method uses; imports no constructor.
 
     Args:
         name: of the script.
         cfg: composed, unresolved.
-        overrides: those of the user that have to be read.
-        shared: those before them that need not be.
+        overrides: user settings, all of which must be read.
+        shared: settings before them, which may stay unread.
     Raises:
-        UserError: there is such a setting, or one that contradicts the choice of the method.
+        UserError: If there is such a setting, or one that contradicts the choice of the method.
     """
     known = _own_keys(name)
     for setting in settings_of(overrides):
@@ -63,11 +64,11 @@ def check_read(
 def check_handed(
     name: str, cfg: DictConfig, overrides: Sequence[str], *, shared: Sequence[str] = ()
 ) -> None:
-    """Refuse settings of ``fit`` and ``callbacks`` for which the method has no argument.
+    """Reject settings of ``fit`` and ``callbacks`` for which the method has no argument.
 
     Raises:
-        UserError: there is such a setting, one that another takes the place of, or a callback that
-            is none.
+        UserError: If there is such a setting, the number of steps is given twice, or an entry of
+            ``callbacks`` is not a callback.
     """
     if name != "infer":
         return
@@ -90,7 +91,7 @@ def arguments_of(target: str) -> frozenset[str]:
 
 
 def _own_keys(name: str) -> list[str]:
-    """Return the groups and keys of a script's main file, those below others too."""
+    """Return the groups and keys of a script's main file, nested ones included."""
     main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
     groups = [str(key) for item in main.pop("defaults") if item != "_self_" for key in item]
     places = [group.removeprefix("optional ").rpartition("@")[2] for group in groups]
@@ -108,7 +109,7 @@ def _check_of_infer(cfg: DictConfig, setting: Setting, overrides: Sequence[str])
 
 
 def _refers(cfg: DictConfig, path: str) -> bool:
-    """Tell whether the method's node cannot be resolved without the setting at a path."""
+    """Return whether the method's node cannot be resolved without the setting at a path."""
     probe = copy.deepcopy(cfg)
     OmegaConf.set_struct(probe, False)
     OmegaConf.update(probe, path, "???", merge=False)
@@ -120,14 +121,14 @@ def _refers(cfg: DictConfig, path: str) -> bool:
 
 
 def _argument(setting: Setting) -> str:
-    """Return the argument by which a constructor takes a setting of the run."""
+    """Return the constructor argument that takes a setting of the run."""
     if setting.root == "callbacks":
         return "callbacks"
     return "steps" if setting.path == "fit.steps" else "execution"
 
 
 def _refuse(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> None:
-    """Raise ``UserError``, unless the setting only says what holds anyway."""
+    """Raise ``UserError`` unless the setting changes nothing."""
     if not _changes(cfg, setting, overrides):
         return
     method = cfg.choices.method
@@ -146,7 +147,7 @@ def _refuse(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> None
 
 
 def _changes(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> bool:
-    """Tell whether the configuration would be another one without a setting."""
+    """Return whether the configuration would differ without a setting."""
     others = [o for o in overrides if o.lstrip("+") != setting.text]
     try:
         return bool(composed("infer", others) != cfg)
@@ -155,7 +156,7 @@ def _changes(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> boo
 
 
 def _reads(choice: str, setting: Setting) -> bool:
-    """Tell whether a method's file refers to the group of a setting, or is handed it."""
+    """Return whether a method's file refers to the group of a setting, or is given it."""
     text = "\n".join(_texts(choice))
     if setting.root not in HANDED:
         return re.search(rf"\$\{{{setting.root}[.}}]", text) is not None
@@ -164,7 +165,7 @@ def _reads(choice: str, setting: Setting) -> bool:
 
 
 def _texts(choice: str) -> Iterator[str]:
-    """Yield the text of a method's file, and of those that it includes."""
+    """Yield the text of a method's file, and of the files that it includes."""
     text = (conf_dir() / "method" / f"{choice}.yaml").read_text("utf-8")
     yield text
     for included in re.findall(r"^  - (\w+)$", text, re.MULTILINE):

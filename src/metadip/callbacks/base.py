@@ -1,4 +1,4 @@
-"""What a hook of a fit is: a Lightning callback with five more methods."""
+"""The base class of hooks of a fit: a Lightning callback with five more methods."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from metadip.types import FitState
 
 
 class FitCallback(Callback):
-    """Watch a fit, or change it; every method does nothing unless overridden.
+    """Watch or change a fit; every method does nothing unless overridden.
 
-    The same object may be handed to ``fit``, to ``Trainer(callbacks=[...])``, or named in a YAML
+    The same object can be passed to ``fit`` or to ``Trainer(callbacks=[...])``, or named in a YAML
     file. Hooks are called in the order in which they are listed, so a hook that reads what another
-    one writes stands after it. What a hook keeps belongs to one call of ``fit``: it is reset in
-    ``on_reconstruction_start``, holds a row for each of the N images, and never mixes images.
+    one writes must come after it. The state of a hook belongs to one call of ``fit``: it is reset
+    in ``on_reconstruction_start``, has one row for each of the N images, and never mixes images.
     """
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Run once before the first step; forget the previous fit here."""
+        """Run once before the first step; reset the state of the previous fit here."""
 
     def on_step_start(self, state: FitState) -> None:
         """Run before the estimate; set ``state.jitter`` here to perturb inputs by name."""

@@ -18,20 +18,20 @@ class DiscrepancyPrinciple(FitCallback):
 
     Model:
         r_t = sqrt(||A(x_hat_t) - y||^2 / E||e||^2), with E||e||^2 = M sigma^2 for white Gaussian
-        noise of level sigma in M measured values (Morozov); for other noise whose size can be told
-        see ``expected_noise_energy``. The fit stops at the first r_t <= tau and returns that x_hat,
-        or, where the steps run out before, its last output. The truth itself has r = 1. No ground
-        truth is used; the level is taken from ``problem.physics.noise_model`` on trust (deepinv's
-        ``Denoising()`` says sigma = 0.1 unless told). Where y was clipped, the noise is smaller
-        than its level says, and the fit stops early.
+        noise of level sigma in M measured values (Morozov); for other noise of known size, see
+        ``expected_noise_energy``. The fit stops at the first r_t <= tau and returns that x_hat, or
+        its last output if the steps run out first. The truth itself has r = 1. No ground truth is
+        used; the level in ``problem.physics.noise_model`` is trusted (deepinv's ``Denoising()``
+        assumes sigma = 0.1 by default). Where y was clipped, the noise is smaller than its nominal
+        level, and the fit stops early.
     Shape:
         Reads ``x_hat`` (A, C, H, W). Records ``discrepancy``, r_t, and ``chosen_step``.
     Args:
         tau: above 0; 1 in principle, more to stop earlier.
     Raises:
-        ValueError: ``tau`` not above 0 or not finite.
-        UserError: when a fit begins, an image whose noise level is not known or zero.
-    Cost: the operator applied once more at each step.
+        ValueError: If ``tau`` is not finite or not above 0.
+        UserError: When a fit begins, if the noise level of an image is unknown or zero.
+    Cost: one more application of the operator per step.
     References:
         Morozov (1966), On the Solution of Functional Equations by the Method of Regularization.
     """
@@ -42,12 +42,12 @@ class DiscrepancyPrinciple(FitCallback):
         self.tau = tau
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Ask every problem for its noise."""
+        """Compute the noise energy of every problem."""
         energies = [p.scale**2 * _noise_energy(p) for p in state.problems]
         self._energies = torch.tensor(energies, dtype=torch.float64, device=state.output.device)
 
     def on_step_end(self, state: FitState) -> None:
-        """Stop the images that have come down to their noise."""
+        """Stop the images whose residual has reached the noise."""
         problems = [state.problems[i] for i in state.active.tolist()]
         energies = _residual_energy(*measured(problems, state.estimate))
         discrepancy = (energies / self._energies[active_rows(state)]).sqrt()

@@ -16,25 +16,25 @@ class ESWMV(FitCallback):
 
     Model:
         v_t = (1/W) sum_w mean_pixels (x_w - mean_W)^2 over the last W reconstructions, from step
-        W - 1 on. v_t falls while structure is fitted and rises once noise is. The fit stops when
-        ``patience`` steps brought no strictly lower v_t, and returns x_hat of the minimum, as it
-        also does when the steps run out. No ground truth is used. W v_t is the sum of squares
-        minus |sum|^2 / W, in float64; the sum is replaced every W steps by one that was never
-        subtracted from, so that rounding errors do not grow.
+        W - 1 on. v_t falls while structure is fitted and rises once noise is. The fit stops after
+        ``patience`` steps without a strictly lower v_t. It returns x_hat at the minimum, also when
+        the steps run out. No ground truth is used. W v_t is the sum of squares minus |sum|^2 / W,
+        in float64; every W steps the sum is replaced by one that was never subtracted from, so
+        that rounding errors do not grow.
     Shape:
         Reads ``x_hat`` (A, C, H, W). Records ``variance`` and ``chosen_step``; ``best_steps`` (N,)
-        holds the chosen step of the present fit, -1 where there is none.
+        holds the chosen step of the current fit, -1 where there is none.
     Args:
         window: W, in steps, at least 2; 100 in the authors' code.
         patience: in steps, at least 1; 1000 in the authors' code.
         min_start: first step that may be the minimum, at least 0; guards against a false dip
             before content is learned.
-        max_pixels: judge by that many pixels in all channels, at least 1, drawn once from each
-            image's own seed; None or more than there are: by all of them, as the authors do.
+        max_pixels: number of pixels to compute v_t from, in all channels, at least 1, drawn once
+            from each image's own seed; None, or more than there are, uses all, as the authors do.
     Raises:
-        ValueError: ``window < 2``, ``patience < 1``, ``min_start < 0`` or ``max_pixels < 1``.
+        ValueError: If ``window < 2``, ``patience < 1``, ``min_start < 0`` or ``max_pixels < 1``.
     Cost:
-        W + 10 copies of the judged pixels (W = 100, 3 x 512 x 512 float32: 346 MB for each image)
+        W + 10 copies of the pixels used (W = 100, 3 x 512 x 512 float32: 346 MB for each image)
         and one of the image.
     References:
         Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
@@ -53,7 +53,7 @@ class ESWMV(FitCallback):
         self.best_steps = torch.empty(0, dtype=torch.int64)
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Forget the previous fit, and draw the pixels that are judged."""
+        """Forget the previous fit, and draw the pixels to use."""
         self._best = BestSoFar(state)
         self.best_steps, self._count = self._best.steps, 0
         n, channels, height, width = state.output.shape
@@ -71,7 +71,7 @@ class ESWMV(FitCallback):
         self._restarts: dict[int, int] = {}
 
     def on_step_end(self, state: FitState) -> None:
-        """Take the newest reconstruction into the window, and judge."""
+        """Add the newest reconstruction to the window, and update the choice."""
         self._restarts |= dict.fromkeys(state.taken_back, state.step)
         variance = hide_restarted(state, self._variance(state), self._restarts, self.window - 1)
         state.record("variance", variance)
@@ -80,12 +80,12 @@ class ESWMV(FitCallback):
             self._best.stop_stale(state, patience=self.patience, rule="ES-WMV", score="variance")
 
     def on_reconstruction_end(self, state: FitState) -> None:
-        """Return the chosen iterates, and give the window's memory back."""
+        """Return the chosen iterates, and free the memory of the window."""
         self._best.write(state)
         del self._frames, self._squares, self._total, self._fresh, self._places, self._best
 
     def _judged(self, state: FitState) -> Tensor:
-        """Return the values (A, P) that are judged."""
+        """Return the values (A, P) that v_t is computed from."""
         if self._places is None:
             return state.x_hat.flatten(1)
         rows, (y, x) = active_rows(state), self._places
@@ -115,19 +115,20 @@ class ESEMV(FitCallback):
 
     Model:
         m_0 = x_0, v_0 = 0; with d = x_t - m_{t-1}: m_t = clip(m_{t-1} + alpha d, 0, 1) and
-        v_t = (1 - alpha) (v_{t-1} + alpha ||d||^2), the sum over all pixels. The fit stops when
-        ``patience`` steps brought no strictly lower v_t, and returns the mean m_t of the minimum,
-        as it also does when the steps run out. Cheap: no window is kept.
+        v_t = (1 - alpha) (v_{t-1} + alpha ||d||^2), summed over all pixels. The fit stops after
+        ``patience`` steps without a strictly lower v_t. It returns the mean m_t at the minimum,
+        also when the steps run out. Cheap: no window is kept.
     Shape:
         Reads ``x_hat`` (A, C, H, W). Records ``variance`` (NaN at step 0) and ``chosen_step``;
-        ``best_steps`` (N,) holds the chosen step of the present fit, -1 where there is none.
+        ``best_steps`` (N,) holds the chosen step of the current fit, -1 where there is none.
     Args:
         alpha: weight of the newest reconstruction, in (0, 1); 0.1 in the authors' code.
         patience: in steps, at least 1; 1000 in the authors' code.
-        min_start: first step that may be the minimum, at least 0. v_t starts at zero and says
-            nothing until several 1 / alpha steps are made; the authors begin after step 100.
+        min_start: first step that may be the minimum, at least 0. v_t starts at zero and means
+            nothing until several times 1 / alpha steps have passed; the authors begin after step
+            100.
     Raises:
-        ValueError: ``alpha`` outside (0, 1), ``patience < 1`` or ``min_start < 0``.
+        ValueError: If ``alpha`` is outside (0, 1), ``patience < 1`` or ``min_start < 0``.
     Cost: three copies of every image.
     References:
         Wang et al. (2021), Early Stopping for Deep Image Prior, arXiv:2112.06074.
@@ -148,7 +149,7 @@ class ESEMV(FitCallback):
         self._restarts: dict[int, int] = {}
 
     def on_step_end(self, state: FitState) -> None:
-        """Update mean and variance, and judge."""
+        """Update the mean, the variance and the choice."""
         rows = active_rows(state)
         if not self._begun:
             self._mean, self._begun = state.x_hat.clone(), True
@@ -167,7 +168,7 @@ class ESEMV(FitCallback):
             self._best.stop_stale(state, patience=self.patience, rule="ES-EMV", score="variance")
 
     def _restart(self, state: FitState) -> None:
-        """Begin again with the images that are taken back."""
+        """Restart the averages of images that are taken back."""
         self._restarts |= dict.fromkeys(state.taken_back, state.step)
         for row, image in enumerate(state.active.tolist() if state.taken_back else ()):
             if image in state.taken_back:
@@ -182,7 +183,7 @@ class ESEMV(FitCallback):
 def hide_restarted(
     state: FitState, scores: Tensor, restarts: dict[int, int], n_steps: int
 ) -> Tensor:
-    """Return scores (A,), NaN for images that began again fewer than ``n_steps`` steps ago."""
+    """Return scores (A,), NaN for images that restarted fewer than ``n_steps`` steps ago."""
     if not restarts:
         return scores
     ages = [state.step - restarts.get(i, -n_steps) for i in state.active.tolist()]
@@ -191,7 +192,7 @@ def hide_restarted(
 
 
 def _draw_pixels(seed: int, n_pixels: int, count: int) -> Tensor:
-    """Return ``count`` different places of an image, the same on every device."""
+    """Return the positions of ``count`` different pixels, the same on every device."""
     return torch.randperm(n_pixels, generator=generator_of(seed, Stream.PIXELS))[:count]
 
 
@@ -202,10 +203,10 @@ def _sum_of_squares(values: Tensor) -> Tensor:
 
 
 def check_steps(patience: int, min_start: int) -> None:
-    """Refuse a stopping rule that could never wait, or start.
+    """Check the step counts of a stopping rule.
 
     Raises:
-        ValueError: ``patience < 1`` or ``min_start < 0``.
+        ValueError: If ``patience < 1`` or ``min_start < 0``.
     """
     if patience < 1:
         raise ValueError(f"patience must be at least 1 step, got {patience}")

@@ -14,16 +14,16 @@ class LatentJitter(FitCallback):
 
     Model:
         z + std * n enters the network, n ~ N(0, I) drawn from the image's own random stream, so
-        that an image sees the same noise alone and in a batch. An input that the fit moves keeps
-        its gradient.
+        that an image sees the same noise whether fitted alone or in a batch. An input that the fit
+        updates keeps its gradient.
     Shape:
         Sets ``jitter`` of the inputs, (A, ...) each.
     Args:
         std: at least 0; 1/30 in the deep image prior, whose latent lies in [0, 0.1].
-        inputs: names of the inputs that are perturbed.
+        inputs: names of the inputs to perturb.
     Raises:
         ValueError: If ``std`` is negative or not finite; during a fit, if the representation has no
-            input of a name.
+            input of that name.
     References: Ulyanov et al. (2018), Deep Image Prior, arXiv:1711.10925.
     """
 

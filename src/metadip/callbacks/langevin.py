@@ -1,4 +1,4 @@
-"""Sample the weights by Langevin dynamics, and average what the samples generate."""
+"""Sample the weights by Langevin dynamics, and average the images they generate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class LangevinNoise(FitCallback):
 
     Model:
         W <- W + std * n, n ~ N(0, I), for every weight tensor with four dimensions; biases and
-        normalisations stay. With the gradient step before it this is stochastic gradient Langevin
-        dynamics, and late iterates are samples of a posterior. Noise comes from the image's own
-        random stream, so that an image sees the same noise alone and in a batch.
+        normalisations stay as they are. With the gradient step before it, this is stochastic
+        gradient Langevin dynamics, and late iterates are samples of a posterior. Noise comes from
+        the image's own random stream, so that it is the same whether the image is fitted alone or
+        in a batch.
     Args:
         std: at least 0; twice the step size in GP-DIP, 0.02.
     Raises:
@@ -39,19 +40,19 @@ class LangevinNoise(FitCallback):
 
 
 class PosteriorMean(FitCallback):
-    """Return the mean of some late reconstructions.
+    """Return the mean of late reconstructions.
 
     Model:
-        The mean of x_hat over the steps after ``burn_in`` that are multiples of ``every``; before
-        there is one, the output is left as it is.
+        The mean of x_hat over the steps after ``burn_in`` that are multiples of ``every``; until
+        the first of them, the output is left as it is.
     Shape:
         Reads ``x_hat`` and writes ``output``, (A, C, H, W).
     Args:
-        burn_in: steps that are not averaged, at least 0; 7000 in GP-DIP.
+        burn_in: number of first steps left out of the mean, at least 0; 7000 in GP-DIP.
         every: steps from one sample to the next, at least 1; 50 in GP-DIP.
     Raises:
         ValueError: If an argument is outside the range given here.
-    Cost: one copy of every image.
+    Cost: one copy of each image.
     References:
         Cheng et al. (2019), A Bayesian Perspective on the Deep Image Prior, arXiv:1904.07457.
     """
@@ -63,12 +64,12 @@ class PosteriorMean(FitCallback):
         self._sum, self._count = torch.empty(0), torch.empty(0)
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Start without samples."""
+        """Reset the samples."""
         self._sum = torch.zeros_like(state.output)
         self._count = state.output.new_zeros(len(state.output), 1, 1, 1)
 
     def on_step_end(self, state: FitState) -> None:
-        """Take a sample where one is due and the loss is finite; show the mean of all so far."""
+        """Take a sample if one is due and the loss is finite; output the mean of all so far."""
         if state.step <= self.burn_in:
             return
         rows = active_rows(state)

@@ -1,4 +1,4 @@
-"""Record the PSNR against the truth, for reports only."""
+"""Record the PSNR against the ground truth, for reports only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from metadip.types import FitState, InverseProblem
 class OraclePSNR(FitCallback):
     """Record how close each step comes to the ground truth; it changes nothing.
 
-    What is compared is the reading of a reconstruction, see ``InverseProblem.read``.
+    The reading of a reconstruction is compared, see ``InverseProblem.read``.
 
     Order matters: after ``OutputEMA`` the curve ``psnr_db`` is that of the averaged output; after a
-    stopping rule, its last point is that of the iterate which a stopped image returns.
+    stopping rule, its last point is that of the iterate that a stopped image returns.
     ``psnr_raw_db`` is always that of ``x_hat``.
 
     Shape:
-        Reads ``output`` and ``x_hat`` (A, C, H, W). After the fit ``best_psnr_db`` and
-        ``best_steps`` (N,) give the peak of ``psnr_db``; NaN and -1 without a truth. They are
-        those of the latest fit; for the curves of a ``FitResult`` use ``peak_of_curve``.
+        Reads ``output`` and ``x_hat`` (A, C, H, W). After the fit, ``best_psnr_db`` and
+        ``best_steps`` (N,) give the peak of ``psnr_db``; NaN and -1 without ground truth. They
+        belong to the latest fit; for the curves of a ``FitResult`` use ``peak_of_curve``.
     """
 
     _truths: Tensor | None
@@ -32,7 +32,7 @@ class OraclePSNR(FitCallback):
         self.best_steps = torch.empty(0, dtype=torch.int64)
 
     def on_reconstruction_start(self, state: FitState) -> None:
-        """Stack the truths, NaN where there is none; those of readings may differ in shape."""
+        """Stack the truths, NaN where there is none; those of readings can differ in shape."""
         self._truths = None
         if all(problem.reading is None for problem in state.problems):
             unknown = torch.full_like(state.output[:1], torch.nan)
@@ -58,7 +58,7 @@ class OraclePSNR(FitCallback):
 
 
 def _reading_psnr_db(problem: InverseProblem, x_hat: Tensor) -> Tensor:
-    """Return the PSNR (1,) of what is shown of one image, NaN without a truth."""
+    """Return the PSNR (1,) of the reading of one image, NaN without ground truth."""
     if problem.x is None:
         return x_hat.new_full((1,), torch.nan)
     shown = problem.read(x_hat)

@@ -13,16 +13,16 @@ class OutputEMA(FitCallback):
 
     Model:
         m_t = decay m_{t-1} + (1 - decay) x_hat_t, m_0 = 0, over t = 1, 2, ... reconstructions. The
-        output is m_t / (1 - decay^t), a weighted mean of what was seen, or m_t itself, which is
-        dark until some 3 / (1 - decay) steps are made.
+        output is m_t / (1 - decay^t), a weighted mean of the reconstructions so far, or m_t
+        itself, which is dark for about the first 3 / (1 - decay) steps.
     Shape:
         Reads ``x_hat`` and writes ``output``, (A, C, H, W).
     Args:
         decay: weight of the past, in [0, 1); 0.99 in the deep image prior.
         bias_correction: divide by 1 - decay^t; False is the zero-started form of the papers.
     Raises:
-        ValueError: ``decay`` outside [0, 1).
-    Cost: one copy of every image.
+        ValueError: If ``decay`` is outside [0, 1).
+    Cost: one copy of each image.
     References: Ulyanov et al. (2018), Deep Image Prior, arXiv:1711.10925.
     """
 
@@ -38,7 +38,7 @@ class OutputEMA(FitCallback):
         self._mean, self._count = torch.zeros_like(state.output), 0
 
     def on_step_end(self, state: FitState) -> None:
-        """Average; where the loss is not finite, go on from the output, the last good average."""
+        """Average; if the loss is not finite, continue from the output, the last good average."""
         self._count += 1
         rows = active_rows(state)
         weight = 1 - self.decay**self._count if self.bias_correction else 1.0

@@ -9,17 +9,17 @@ from metadip.types import FitState
 
 
 class FitProgress(FitCallback):
-    """Show steps, time left, image, loss, and the PSNR where ``OraclePSNR`` stands before it.
+    """Show steps, time left, image, loss, and the PSNR if ``OraclePSNR`` comes before it.
 
-    The bar goes to stderr and is left out where that is no terminal. Showing it on one process of
-    several is the caller's choice.
+    The bar goes to stderr and is hidden if stderr is not a terminal. Showing it on only one of
+    several processes is up to the caller.
 
     Args:
-        refresh_steps: steps between two updates, at least 1; each one waits for the device.
+        refresh_steps: steps between two updates, at least 1; each update waits for the device.
         leave: keep the bar on the screen after the fit.
-        force: show it even where stderr is no terminal.
+        force: show it even if stderr is not a terminal.
     Raises:
-        ValueError: ``refresh_steps < 1``.
+        ValueError: If ``refresh_steps < 1``.
     """
 
     def __init__(self, *, refresh_steps: int, leave: bool, force: bool = False) -> None:
@@ -39,7 +39,7 @@ class FitProgress(FitCallback):
         )
 
     def on_step_end(self, state: FitState) -> None:
-        """Move the bar, every ``refresh_steps`` steps and at the last one."""
+        """Update the bar every ``refresh_steps`` steps and at the last one."""
         due = state.step % self.refresh_steps == 0 or state.step == state.n_steps
         if self._bar is None or self._bar.disable or not due:
             return
@@ -69,7 +69,7 @@ def _names(state: FitState) -> str:
 
 
 def _figures(state: FitState) -> str:
-    """Return loss and PSNR, means over the images that still run."""
+    """Return loss and PSNR, means over the active images."""
     parts = [f"loss {state.loss.mean().item():.2e}"]
     if (curve := state.curves.get("psnr_db")) is not None:
         psnr = curve[state.active, state.step].nanmean().item()

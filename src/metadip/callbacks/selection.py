@@ -1,4 +1,4 @@
-"""Keep the best iterate of each image by a score that needs no truth."""
+"""Keep the best iterate of each image by a score that needs no ground truth."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from metadip.types import FitState
 
 
 class BestSoFar:
-    """The lowest score of each of the N images, when it was met, and the image that had it.
+    """The lowest score of each of the N images, its step, and the image that had it.
 
     Shape:
-        ``scores``, ``steps``: (N,); infinity and -1 where none was met. ``images``: (N, C, H, W).
+        ``scores``, ``steps``: (N,); infinity and -1 if there is none. ``images``: (N, C, H, W).
     Args:
         state: the fit that begins.
     """
@@ -36,8 +36,8 @@ class BestSoFar:
     ) -> None:
         """Keep the images ``look()`` (A, C, H, W) whose ``scores`` (A,) are strictly lower.
 
-        NaN never is. ``look`` is called only where there is something to keep. What was found
-        after the step to which an image is taken back is forgotten.
+        NaN never is. ``look`` is called only if there is something to keep. When an image is taken
+        back, what was found after the step it returns to is forgotten.
         """
         self._forget(state)
         better = scores < self.scores[active_rows(state)] * (1 - min_improvement)
@@ -50,7 +50,7 @@ class BestSoFar:
         self.record(state)
 
     def record(self, state: FitState) -> None:
-        """Record the curve ``chosen_step``: where the best so far lies, NaN where there is none."""
+        """Record the curve ``chosen_step``: the step of the best so far, NaN if there is none."""
         self._forget(state)
         steps = self.steps[active_rows(state)]
         state.record("chosen_step", torch.where(steps < 0, torch.nan, steps.double()))
@@ -61,8 +61,8 @@ class BestSoFar:
                 self.scores[image], self.steps[image] = torch.inf, -1
 
     def stop_stale(self, state: FitState, *, patience: int, rule: str, score: str) -> None:
-        """Stop images without a new minimum for ``patience`` steps, and write what they return."""
-        if state.step < patience:  # no minimum can be that old: spare a GPU the question
+        """Stop images without a new minimum for ``patience`` steps, and write their outputs."""
+        if state.step < patience:  # no minimum can be that old: avoid a GPU synchronisation
             return
         steps = self.steps[active_rows(state)]
         stale = (steps >= 0) & (state.step - steps >= patience)
@@ -76,7 +76,7 @@ class BestSoFar:
             state.stop(torch.arange(len(stale), device=stale.device) == row, reason)
 
     def write(self, state: FitState) -> None:
-        """Write the best image of every one of the N, stopped or not, that has one."""
+        """Write the best image of each of the N, stopped or not, that has one."""
         found = self.steps >= 0
         state.output[found] = self.images[found]
 
@@ -84,19 +84,20 @@ class BestSoFar:
 class BestIterate(FitCallback):
     """Return the output of the step with the lowest training loss instead of the last one.
 
-    Guards against the sudden jumps of a long fit; it is no cure for overfitting, since the loss
-    goes on falling while noise is fitted. Standing after ``OutputEMA``, it keeps the averaged
-    output of that step. Of several hooks that choose an iterate, the last in the list decides.
+    Guards against the sudden jumps of a long fit; it does not prevent overfitting, since the loss
+    keeps falling while noise is fitted. Placed after ``OutputEMA``, it keeps the averaged output
+    of that step. If several hooks choose an iterate, the last in the list decides.
 
     Shape:
         Reads one value per image (A,), keeps ``output`` (A, C, H, W).
     Args:
-        criterion: the curve to minimise, ``loss`` or what an earlier hook recorded; not negative.
-        min_improvement: part of the best value by which a new one must be lower, in [0, 1).
+        criterion: the curve to minimise, ``loss`` or one that an earlier hook recorded; not
+            negative.
+        min_improvement: fraction of the best value by which a new one must be lower, in [0, 1).
     Raises:
-        ValueError: ``min_improvement`` outside [0, 1), a ``criterion`` that knows the truth, or,
-            during a fit, a curve that nobody recorded.
-    Cost: one copy of every image.
+        ValueError: If ``min_improvement`` is outside [0, 1), if ``criterion`` uses the ground
+            truth, or, during a fit, if no hook recorded the curve.
+    Cost: one copy of each image.
     """
 
     def __init__(self, criterion: str = "loss", *, min_improvement: float = 0.0) -> None:

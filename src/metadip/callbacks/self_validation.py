@@ -1,4 +1,4 @@
-"""Stop a fit where an autoencoder of its recent reconstructions is best at the newest: SV-ES."""
+"""Stop a fit when an autoencoder of recent reconstructions fits the newest one best: SV-ES."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class FrameAutoencoder(nn.Module):
     Model:
         L times [3 x 3 convolution of stride 2, BatchNorm, ReLU] to one channel; four linear layers
         without bias or activation; L times [bilinear upsampling, 3 x 3 convolution, BatchNorm,
-        ReLU], the last activation a sigmoid. No biases. L is what brings the code nearest to the
-        published 16 numbers, round(log2(H W / 16) / 2) and at least 1: 7 at 512 px, where this is
-        the published network with 537,762 + 1,024 + 537,766 weights for RGB, 5 at 128 px, 4 at
-        64 px. From outside in the levels have 32, 64, then 128 channels. Sides need not be even:
-        the encoder rounds halves up, and each level of the decoder returns to the size that the
-        encoder saw there.
+        ReLU], the last activation a sigmoid. No biases. L brings the code nearest to the published
+        16 numbers, round(log2(H W / 16) / 2) and at least 1: 7 at 512 px, where this is the
+        published network with 537,762 + 1,024 + 537,766 weights for RGB, 5 at 128 px, 4 at 64 px.
+        From the outside in, the levels have 32, 64, then 128 channels. Sides do not have to be
+        even: the encoder rounds halves up, and each level of the decoder returns to the size of
+        the encoder at that level.
     Shape:
         (B, C, H, W) in [0, 1] -> the same.
     Args:
@@ -58,7 +58,7 @@ class FrameAutoencoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the code tells of the images."""
+        """Return the images reconstructed from the code."""
         code = self.linear(self.encoder(x).flatten(1))
         x = code.unflatten(1, (1, *self.sizes[-1]))
         for level, size in zip(self.decoder, self.sizes[-2::-1], strict=True):
@@ -75,22 +75,22 @@ def _level(in_channels: int, out_channels: int, stride: int, activation: nn.Modu
 
 
 class SelfValidation(FitCallback):
-    """Stop each image when an autoencoder, trained on its past, is at a loss with its newest frame.
+    """Stop each image when an autoencoder trained on its past fails on its newest frame.
 
     Model:
         At every step, once ``window`` reconstructions are held: (1) e = ||x_hat - AE(x_hat)||_2 of
-        the newest one, AE in evaluation mode; (2) a strictly lower e than ever before is the new
-        choice; (3) AE is trained for one epoch on the reconstructions held, in shuffled batches,
-        with mean squared error and an Adam that starts anew. While structure is fitted, the newest
-        frame lies near the earlier ones; noise cannot be compressed. The fit stops when
-        ``patience`` steps brought no lower e, and returns, as it also does when the steps run out,
-        the image of the unperturbed inputs, f_theta(z), at the minimum. AE sees reconstructions
-        clipped to [0, 1]; its weights are carried over. Each image has an autoencoder of its own,
-        drawn and shuffled from its own seed. No ground truth is used.
+        the newest one is computed, AE in evaluation mode; (2) if e is strictly lower than ever
+        before, the step becomes the new choice; (3) AE is trained for one epoch on the
+        reconstructions held, in shuffled batches, with mean squared error and a fresh Adam. While
+        structure is fitted, the newest frame lies near the earlier ones; noise cannot be
+        compressed. The fit stops after ``patience`` steps without a lower e. It returns the image
+        of the unperturbed inputs, f_theta(z), at the minimum, also when the steps run out. AE sees
+        reconstructions clipped to [0, 1]; its weights are carried over. Each image has its own
+        autoencoder, drawn and shuffled from its own seed. No ground truth is used.
 
-        Departures from the authors' code: it looks at f(z) one update later and in evaluation mode,
-        which for a prior without running statistics is the same as training mode. Its three Adams
-        for the three parts of AE are the same rule as one.
+        Differences from the authors' code: theirs looks at f(z) one update later and in evaluation
+        mode, which for a prior without running statistics is the same as training mode. Its three
+        Adams for the three parts of AE are the same rule as one.
     Shape:
         Reads ``x_hat`` (A, C, H, W), C from 1 to 4, any H and W. Records ``self_validation``, e,
         and ``chosen_step``; ``best_steps`` (N,) holds the chosen step, -1 where there is none.
@@ -98,16 +98,16 @@ class SelfValidation(FitCallback):
         window: in steps, at least 2; 256 in the authors' code.
         patience: in steps, at least 1; 500 in the authors' code.
         min_start: first step that may be the minimum, at least 0.
-        every: check and train at each ``every``-th step, at least 1; the authors do so at each,
-            which takes far longer than the fit itself.
+        every: check and train at every ``every``-th step, at least 1; the authors do so at each
+            step, which takes far longer than the fit itself.
         batch_size: reconstructions in a training batch, at least 2; 32 in the authors' code.
         lr: Adam's step size, above 0; 0.001 in the authors' code.
     Raises:
-        ValueError: an argument outside the range given here.
+        ValueError: If an argument is outside the range given here.
     Cost:
-        ``window`` copies of every image (256 x 3 x 512 x 512 float32: 805 MB each) and its
-        autoencoder; 3 x ``window`` passes through it at each check, and one of the fitted network
-        at each new minimum.
+        ``window`` copies of each image (256 x 3 x 512 x 512 float32: 805 MB each) and its
+        autoencoder; 3 x ``window`` passes through it at each check, and one through the fitted
+        network at each new minimum.
     References:
         Li et al. (2021), Self-Validation: Early Stopping for Single-Instance Deep Generative
         Priors, arXiv:2110.12271.
@@ -140,7 +140,7 @@ class SelfValidation(FitCallback):
         ]
 
     def on_step_end(self, state: FitState) -> None:
-        """Take the newest reconstruction into the window, judge, and train."""
+        """Add the newest reconstruction to the window, update the choice, and train."""
         rows = active_rows(state)
         self._frames[rows, self._count % self.window] = state.x_hat.clamp(0, 1)
         newest, self._count = self._count % self.window, self._count + 1
@@ -160,13 +160,13 @@ class SelfValidation(FitCallback):
                 self._validators[image].train(self.batch_size, self.lr)
 
     def on_reconstruction_end(self, state: FitState) -> None:
-        """Return the chosen iterates, and give the memory back."""
+        """Return the chosen iterates, and free the memory."""
         self._best.write(state)
         del self._frames, self._validators, self._best
 
 
 class _Validator:
-    """One image's autoencoder, the frames (W, C, H, W) it learns from, and its random stream."""
+    """The autoencoder of one image, the frames (W, C, H, W) it learns from, its random stream."""
 
     def __init__(self, frames: Tensor, seed: int) -> None:
         channels, height, width = frames.shape[1:]
@@ -179,13 +179,13 @@ class _Validator:
         self.generator = generator_of(seed, Stream.JUDGE_ORDER)
 
     def error(self, slot: int) -> Tensor:
-        """Return the error of one frame, with the BatchNorm statistics of training so far."""
+        """Return the error of one frame, with the running BatchNorm statistics."""
         frame = self._batch([slot])
         error: Tensor = torch.linalg.vector_norm(frame - self.network.eval()(frame))
         return error
 
     def train(self, batch_size: int, lr: float) -> None:
-        """Learn all frames once."""
+        """Train for one epoch on all frames."""
         self.network.train()
         optimizer = torch.optim.Adam(self.network.parameters(), lr=lr)
         order = torch.randperm(len(self.frames), generator=self.generator)

@@ -1,4 +1,4 @@
-"""Adam as a pure rule, with a step size that may fall at given steps."""
+"""Adam as a pure rule, with a step size that can fall at given steps."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MultiStep:
     Model:
         lr_k = lr factor^m, with m the number of milestones that are at most k.
     Args:
-        lr: to begin with, above 0.
-        milestones: steps, increasing.
+        lr: initial step size, above 0.
+        milestones: increasing steps.
         factor: above 0; 0.5 in SelfDeblur.
     Raises:
         ValueError: If an argument is outside the range given here.
@@ -84,7 +84,7 @@ class Adam:
         self.lr, self.betas, self.eps, self.eps_root = lr, betas, eps, eps_root
 
     def bind(self, start: Start) -> tuple[tuple[str, ...], Adam]:
-        """Move all weights and no inputs."""
+        """Update all weights and no inputs."""
         return tuple(start.weights), self
 
     def init(self, params: Tensors) -> State:

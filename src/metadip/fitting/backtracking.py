@@ -1,4 +1,4 @@
-"""Take an image whose fit diverges back to its last good weights."""
+"""Restore the last good weights of an image whose fit diverges."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from metadip.types import FitState, Named
 
 @dataclass(frozen=True)
 class Backtracking:
-    """Say when the fit of an image has diverged, and how often it is taken back.
+    """Define when the fit of an image has diverged, and how often the image is taken back.
 
     Model:
         Every ``check_every`` steps and after the last one, an image is accepted if its data term L
-        has risen by at most ``drop_db`` since it was last accepted, 10 log10(L / L_accepted);
-        weights, inputs, optimiser state and output are kept then. Where it has risen by more, or
-        the loss is not finite at any step, the image goes back to them. The data term is never
-        negative, the objective may be. The step count and the image's random stream go on, so that
-        a jittered fit takes another way. ``max_rollbacks`` rollbacks without an accepted check
-        between them, then the image stops with its last accepted output.
+        has risen by at most ``drop_db`` since it was last accepted, 10 log10(L / L_accepted); its
+        weights, inputs, optimiser state and output are then kept. If it has risen by more, or the
+        loss is not finite at any step, the image goes back to them. The data term is never
+        negative, while the objective can be. The step count and the image's random stream continue,
+        so that a jittered fit takes another path. After ``max_rollbacks`` rollbacks without an
+        accepted check between them, the image stops with its last accepted output.
     Args:
-        drop_db: largest rise of the data term, above 0; 5 in the authors' code of the
+        drop_db: largest allowed rise of the data term, above 0; 5 in the authors' code of the
             deep image prior.
         check_every: in steps, at least 1.
         max_rollbacks: at least 1.
@@ -40,7 +40,7 @@ class Backtracking:
     max_rollbacks: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse bad settings before anything is computed."""
+        """Check the settings before anything is computed."""
         if not self.drop_db > 0 or self.check_every < 1 or self.max_rollbacks < 1:
             raise ValueError(
                 "need drop_db > 0, check_every >= 1 and max_rollbacks >= 1, got "
@@ -49,7 +49,7 @@ class Backtracking:
 
 
 class Snapshot(NamedTuple):
-    """What the active images had when they were last accepted; (A, ...) each, weights stacked."""
+    """State of the active images when last accepted; (A, ...) each, weights stacked."""
 
     params: Tensors
     opt_state: State
@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
 
 
 class Safeguard:
-    """Watch the data terms of a running fit, and keep what its images may go back to.
+    """Watch the data terms of a running fit, and keep the states its images may go back to.
 
     Args:
         rule: when to go back; None stops a diverging image at once.
@@ -74,10 +74,10 @@ class Safeguard:
         self._returning: Tensor | None = None
 
     def watch(self, state: FitState) -> bool:
-        """Publish the output of good images; stop the others, or show what they go back to.
+        """Publish the output of good images; stop the others, or show the state they go back to.
 
         Returns:
-            Whether there are others; ``put_back`` then gives them their weights.
+            Whether there are others; ``put_back`` then restores their weights.
         """
         state.taken_back = {}
         bad = ~(torch.isfinite(state.loss) & torch.isfinite(state.misfit))
@@ -97,7 +97,7 @@ class Safeguard:
         return True
 
     def accept(self, state: FitState, params: Tensors, opt_state: State) -> None:
-        """Keep what the images have now, if this step is a check."""
+        """Keep the current state of the images, if this step is a check."""
         if self.rule is None or state.step == state.n_steps or not self._is_check(state):
             return
         misfit, back = state.misfit, set(state.taken_back)
@@ -111,7 +111,7 @@ class Safeguard:
         self._accepted = Snapshot(copies, opt_state, inputs, misfit, state.x_hat, output)
 
     def put_back(self, params: Tensors, opt_state: State) -> tuple[Tensors, State]:
-        """Return weights and optimiser state, accepted ones where an image goes back."""
+        """Return weights and optimiser state, the accepted ones where an image goes back."""
         back, accepted = self._returning, self._accepted
         if back is None or accepted is None:
             return params, opt_state
@@ -122,7 +122,7 @@ class Safeguard:
         )
 
     def put_back_inputs(self, inputs: Named) -> Named:
-        """Return inputs, accepted ones where an image goes back."""
+        """Return inputs, the accepted ones where an image goes back."""
         back, accepted = self._returning, self._accepted
         if back is None or accepted is None:
             return inputs
@@ -147,7 +147,7 @@ class Safeguard:
         )
 
     def _take_back(self, state: FitState, row: int) -> None:
-        """Count a rollback of one active image, or stop it where there is no way back."""
+        """Count a rollback of one active image, or stop it if it cannot go back."""
         image = int(state.active[row])
         failures = self._failures.get(image, 0)
         if (
@@ -169,7 +169,7 @@ class Safeguard:
 
 
 def _chosen(rows: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
-    """Return our tensor in these rows, theirs in the others; one image's has no rows."""
+    """Return our tensor in these rows, theirs in the others; that of one image has no rows."""
     return torch.where(rows.reshape(-1, *[1] * (ours.ndim - 1)), ours, theirs)
 
 

@@ -1,4 +1,4 @@
-"""How fits are carried out: nothing here changes what is minimised."""
+"""How fits are executed; nothing here changes what is minimised."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PRECISIONS = {"32": None, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Execution:
-    """Say how N fits share the device, and what happens to one that diverges.
+    """Define how N fits share the device, and what happens to one that diverges.
 
     Args:
         stacked: fit images of one size together with their weights stacked (fast on a GPU), or one
             after the other (fast on a CPU); None chooses by device.
         precision: "32", or "bf16" for autocast of the network.
-        memory_bytes: what images fitted together may take; more of them are fitted in chunks. None:
-            most of what is free on a CUDA device, no limit on a CPU.
+        memory_bytes: limit for the images fitted together; more images are fitted in chunks. None
+            uses most of the free memory of a CUDA device, and sets no limit on a CPU.
         backtracking: when a diverging image is taken back; None stops it at once.
     Raises:
-        ValueError: unknown ``precision``, or ``memory_bytes`` not above 0 and finite.
+        ValueError: If ``precision`` is unknown, or ``memory_bytes`` is not finite and above 0.
     """
 
     stacked: bool | None = None
@@ -33,7 +33,7 @@ class Execution:
     backtracking: Backtracking | None = field(default_factory=Backtracking)
 
     def __post_init__(self) -> None:
-        """Refuse bad settings before anything is computed."""
+        """Check the settings before anything is computed."""
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise ValueError(f"precision must be one of {known}, got {self.precision!r}")
@@ -42,5 +42,5 @@ class Execution:
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """The type of the network's autocast, None without."""
+        """The dtype of the network's autocast, None without autocast."""
         return PRECISIONS[self.precision]

@@ -1,4 +1,4 @@
-"""How many images are fitted together: an estimate of their memory, and what if it was too low."""
+"""How many images are fitted together: estimate their memory, and retry if it was too low."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metadip.fitting.unknowns import unknowns_of
 from metadip.types import FitResult, UserError
 
 logger = logging.getLogger(__name__)
-SHARE_OF_FREE = 0.8  # of a CUDA device; the rest is for workspaces, hooks, and other processes
+SHARE_OF_FREE = 0.8  # of a CUDA device; the rest is for workspaces, hooks and other processes
 WORKING_COPIES = 5  # of the weights during an update: gradient, new weights, terms of the rule
 GB = 1e9
 
@@ -24,12 +24,12 @@ Run = Callable[[Sequence[Job]], list[FitResult]]
 
 
 def bytes_per_image(job: Job, plan: FitPlan) -> int:
-    """Estimate what one more image adds to a batch of fits.
+    """Estimate the memory that one more image adds to a batch of fits.
 
     Model:
         Weights and optimiser state, twice with backtracking, plus the larger of what a step and
         what an update need: the tensors that one forward pass of one image keeps for its gradient,
-        measured, and the gradient; or the gradient, new weights and state. Hooks come on top.
+        measured, and the gradient; or the gradient, new weights and state. Hooks are not included.
     """
     execution, start, problem = plan.execution, job.start(plan), job.problem
     names, rule = plan.optimizer.bind(start)
@@ -63,7 +63,7 @@ def _sum_of_bytes(tensors: Sequence[Tensor]) -> int:
 
 
 def available_bytes(device: torch.device) -> float | None:
-    """Return what fits may take of a CUDA device now, None where no limit is known."""
+    """Return the memory that fits may use on a CUDA device now, None if no limit is known."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
@@ -72,24 +72,24 @@ def available_bytes(device: torch.device) -> float | None:
 
 
 def chunk_size(n_images: int, per_image: int, budget: float) -> int:
-    """Return how many images go together, in as few chunks as fit and as even as can be."""
+    """Return the chunk size that gives the fewest chunks, as even as possible."""
     most = max(1, int(budget // per_image))
     n_chunks = -(-n_images // most)
     return -(-n_images // n_chunks)
 
 
 def fit_in_chunks(jobs: Sequence[Job], plan: FitPlan, run: Run) -> list[FitResult]:
-    """Fit as many problems together as memory allows, all of one image shape, and log the plan.
+    """Fit problems of one image shape, as many together as memory allows, and log the plan.
 
     Raises:
-        UserError: see ``run_in_chunks``.
+        UserError: See ``run_in_chunks``.
     """
     size, device = len(jobs), jobs[0].problem.y.device
     budget = plan.execution.memory_bytes or available_bytes(device)
     if size > 1 and budget is not None:
         try:
             per_image = bytes_per_image(jobs[0], plan)
-        except torch.OutOfMemoryError:  # not even one fits, or just about
+        except torch.OutOfMemoryError:  # not even one fits, or only just
             return run_in_chunks(jobs, run, size=1)
         size = chunk_size(len(jobs), per_image, budget)
         need, of = f"{size * per_image / GB:.2g}", f"{budget / GB:.2g}"
@@ -99,7 +99,7 @@ def fit_in_chunks(jobs: Sequence[Job], plan: FitPlan, run: Run) -> list[FitResul
 
 @functools.cache
 def announce(n_images: int, size: int, shape: tuple[int, ...], need_gb: str, of_gb: str) -> None:
-    """Log the plan, once for each different one."""
+    """Log the plan, once for each distinct plan."""
     n_chunks = -(-n_images // size)
     how = "together" if n_chunks == 1 else f"in {n_chunks} chunks of at most {size}"
     form = "x".join(map(str, shape))
@@ -109,10 +109,10 @@ def announce(n_images: int, size: int, shape: tuple[int, ...], need_gb: str, of_
 
 
 def run_in_chunks(jobs: Sequence[Job], run: Run, *, size: int) -> list[FitResult]:
-    """Fit ``size`` images at a time; where memory runs out, halve that and repeat the chunk.
+    """Fit ``size`` images at a time; if memory runs out, halve ``size`` and repeat the chunk.
 
     Raises:
-        UserError: one image alone does not fit into the memory.
+        UserError: If one image alone does not fit into memory.
     """
     results: list[FitResult] = []
     while len(results) < len(jobs):
@@ -135,7 +135,7 @@ def run_in_chunks(jobs: Sequence[Job], run: Run, *, size: int) -> list[FitResult
 
 
 def _run_if_it_fits(run: Run, chunk: Sequence[Job]) -> list[FitResult] | None:
-    """Return the results, None when memory ran out; only hooks still hold what they kept."""
+    """Return the results, or None if memory ran out; only hooks still hold what they kept."""
     try:
         return run(chunk)
     except torch.OutOfMemoryError:

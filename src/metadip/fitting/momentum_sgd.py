@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metadip.fitting.rules import State, Tensors
 from metadip.types import Start
 
-# alpha_k for k >= K, from those learned (K, n_tensors) and r = (k + 1) / K.
+# alpha_k for k >= K, from the learned ones (K, n_tensors) and r = (k + 1) / K.
 BEYOND: dict[str, Callable[[Tensor, float], Tensor]] = {
     "hold": lambda alpha, r: alpha[-1],
     "average": lambda alpha, r: alpha[-5:].mean(dim=0),
@@ -20,40 +20,40 @@ BEYOND: dict[str, Callable[[Tensor, float], Tensor]] = {
     "adam": lambda alpha, r: alpha[-1],
 }
 SECOND_MOMENT_DECAY = 0.99  # of the handover to Adam, which lasts tens of steps
-LR_DECAY = 1.5  # power of r; on validation faces 1 fits noise in the end, 2 stalls without noise
+LR_DECAY = 1.5  # power of r; on validation faces, 1 ends up fitting noise, 2 stalls without noise
 EPS = 1e-8  # Adam's own
 
 
 class UpdateDerivatives(NamedTuple):
-    """Derivatives of what follows an update: in its gradients, its velocity and the rule."""
+    """Derivatives with respect to the gradients and velocity of an update, and to the rule."""
 
     grads: Tensors
     velocity: Tensors
-    rule: Tensors  # as ``parameters()`` of the rule
+    rule: Tensors  # in the order of ``parameters()`` of the rule
 
 
 class MomentumSGD(nn.Module):
     """Descend with momentum and a step size for every step, which meta-training can learn.
 
     Model:
-        v_{k+1} = mu v_k + g_k, theta_{k+1} = theta_k - alpha_k v_{k+1}, v_0 = 0. Learned are log
-        alpha_k (per step, or per step and weight tensor) and the logit of mu, so that step sizes
+        v_{k+1} = mu v_k + g_k, theta_{k+1} = theta_k - alpha_k v_{k+1}, v_0 = 0. log alpha_k (per
+        step, or per step and weight tensor) and the logit of mu are learned, so that step sizes
         stay positive and momentum within (0, 1).
 
-        Beyond the last learned step K, with r = (k + 1) / K: "hold" repeats alpha_K, "average" the
-        mean of the last five, "decay" takes alpha_K / r. "adam" hands over to Adam with the learned
-        momentum: theta_{k+1} = theta_k - (1 - w) alpha_K v_{k+1} - w (adam_lr / r^1.5) (1 - mu)
-        v_{k+1} / sqrt(s_hat), where w = min(r - 1, 1) and s_hat is the bias-corrected mean of g^2
-        since step K.
+        Beyond the last learned step K, with r = (k + 1) / K: "hold" repeats alpha_K, "average"
+        repeats the mean of the last five, "decay" uses alpha_K / r. "adam" hands over to Adam with
+        the learned momentum: theta_{k+1} = theta_k - (1 - w) alpha_K v_{k+1} - w (adam_lr / r^1.5)
+        (1 - mu) v_{k+1} / sqrt(s_hat), where w = min(r - 1, 1) and s_hat is the bias-corrected mean
+        of g^2 since step K.
     Shape:
         ``log_lr``: (n_steps, n_tensors) or (n_steps, 1). Weights may carry a leading batch
         dimension.
     Args:
         lr: step size to start from, above 0.
         momentum: mu to start from, in [0, 1).
-        n_steps: K, number of steps with a step size of their own.
+        n_steps: K, number of steps with their own step size.
         n_tensors: number of weight tensors for per-tensor step sizes, 1 for one step size per step.
-        lr_bounds: interval to which ``clamp_`` returns learned step sizes.
+        lr_bounds: interval to which ``clamp_`` clamps learned step sizes.
         beyond: rule for k >= K: "hold", "average", "decay" or "adam".
         adam_lr: Adam's step size of the handover, above 0.
     Raises:
@@ -99,7 +99,7 @@ class MomentumSGD(nn.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a checkpoint keeps to rebuild the rule; the learned values are stored as tensors."""
+        """The description that rebuilds the rule; the learned values are stored as tensors."""
         n_steps, n_tensors = self.log_lr.shape
         return {
             "n_steps": n_steps,
@@ -111,12 +111,12 @@ class MomentumSGD(nn.Module):
 
     @torch.no_grad()
     def clamp_(self) -> None:
-        """Return the step sizes to ``lr_bounds``; meta-training calls it after every outer step."""
+        """Clamp the step sizes to ``lr_bounds``; meta-training does so after every outer step."""
         self.log_lr.clamp_(*(math.log(bound) for bound in self.lr_bounds))
 
     @torch.no_grad()
     def adopt(self, other: MomentumSGD) -> None:
-        """Take over another rule's momentum and step sizes, where this one has steps or tensors.
+        """Copy another rule's momentum and step sizes to the steps and tensors of this one.
 
         Steps past the other's last one follow its own rule; a step size per tensor becomes one per
         step by its geometric mean.
@@ -137,7 +137,7 @@ class MomentumSGD(nn.Module):
         return BEYOND[self.beyond](log_lr.exp(), (step + 1) / self.n_steps)
 
     def bind(self, start: Start) -> tuple[tuple[str, ...], MomentumSGD]:
-        """Move all weights and no inputs."""
+        """Update all weights and no inputs."""
         return tuple(start.weights), self
 
     def init(self, params: Tensors) -> State:
@@ -165,13 +165,13 @@ class MomentumSGD(nn.Module):
     def _step_towards_adam(
         self, params: Tensors, grads: Tensors, velocity: Tensors, state: State, step: int
     ) -> tuple[Tensors, State]:
-        """Take the blend of the two rules; the second moment joins the state at step K."""
+        """Blend the two rules; the second moment joins the state at step K."""
         r, seen = (step + 1) / self.n_steps, step + 1 - self.n_steps
         squares = torch._foreach_mul(grads, grads)
         before = state[1] if len(state) > 1 else torch._foreach_mul(squares, 0.0)
         second = torch._foreach_lerp(before, squares, 1 - SECOND_MOMENT_DECAY)
         s_hat = torch._foreach_mul(second, 1 / (1 - SECOND_MOMENT_DECAY**seen))
-        # The root of a sum, so that meta-gradients are finite where a gradient is zero.
+        # eps inside the root, so that meta-gradients are finite where a gradient is zero.
         root = torch._foreach_sqrt(torch._foreach_add(s_hat, EPS**2))
         share = min(r - 1, 1.0)
         lr = share * self.adam_lr / r**LR_DECAY * (1 - self.momentum_logit.sigmoid())
@@ -180,7 +180,7 @@ class MomentumSGD(nn.Module):
         return torch._foreach_sub(params, torch._foreach_mul(velocity, sizes)), (velocity, second)
 
     def revert(self, params: Tensors, state: State, step: int) -> Tensors:
-        """Return the weights before the update of ``step``, of which these are the outcome."""
+        """Return the weights before the update of ``step``, given those after it."""
         self._refuse_adam(step)
         alpha = self.step_sizes(step).expand(len(params)).unbind()
         return torch._foreach_add(params, torch._foreach_mul(state[0], alpha))
@@ -192,11 +192,11 @@ class MomentumSGD(nn.Module):
         """Return the derivatives of ``update`` in closed form.
 
         Args:
-            grads: that ``update`` was given, as ``state`` and ``step``.
+            grads: as passed to ``update``.
             state: before the update.
             step: counts from 0.
-            cotangents: derivatives of what follows in the weights and in the velocity it returned;
-                those in the weights before the update are the same as in the weights after it.
+            cotangents: derivatives with respect to the weights and velocity that it returned; those
+                with respect to the weights before the update equal those after it.
         """
         self._refuse_adam(step)
         momentum, leaf = self.momentum_logit.sigmoid(), self.log_lr.detach().requires_grad_()

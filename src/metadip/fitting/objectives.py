@@ -1,4 +1,4 @@
-"""What a fit minimises: terms, each a function of a look, and their sum, one value per image."""
+"""Objectives of a fit: terms, each a function of a look, and their sum, one value per image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from metadip.registry import registered
 from metadip.types import Look, Objective
 
-# In terms of a Look, n is the number of pixels and channels of an image, not of measurements. With
-# an operator scaled so that E||A x||^2 = ||x||^2 the same step sizes then serve every task.
+# n is the number of pixels times channels of an image, not of measurements. With an operator scaled
+# so that E||A x||^2 = ||x||^2, the same step sizes then work for every task.
 
 
 def residual(look: Look) -> Tensor:
-    """Return y_hat - y as real numbers (B, ...), outliers included where they are estimated.
+    """Return y_hat - y as real numbers (B, ...), with outliers added if they are estimated.
 
     Raises:
         ValueError: If the measurements have different shapes.
@@ -35,7 +35,7 @@ def residual(look: Look) -> Tensor:
 
 
 def _per_pixel(values: Tensor, look: Look) -> Tensor:
-    """Return the sum of each image's values over its number of pixels and channels."""
+    """Return the sum of each image's values divided by its number of pixels times channels."""
     return values.flatten(1).sum(dim=1) / look.estimate.x[0].numel()
 
 
@@ -54,7 +54,7 @@ def l1(look: Look) -> Tensor:
 @registered("huber")
 @dataclass(frozen=True)
 class Huber:
-    """Huber's error of the measurements: square up to ``delta``, linear above, divided by n.
+    """The Huber error of the measurements: quadratic up to ``delta``, linear above, divided by n.
 
     Args:
         delta: above 0, in units of y; 0.05 in [0, 1] intensity [arXiv:2112.06074].
@@ -79,7 +79,7 @@ class Huber:
 @registered("total_variation")
 @dataclass(frozen=True)
 class TV:
-    """The anisotropic total variation of an image per pixel and channel, times a weight.
+    """The anisotropic total variation of an image, per pixel and channel, times a weight.
 
     Args:
         weight: at least 0.
@@ -115,7 +115,7 @@ NO_TERMS: Mapping[str, Objective] = {}
 
 
 class Losses(NamedTuple):
-    """An objective (B,), and its data term (B,), which safeguards watch."""
+    """An objective (B,) and its data term (B,), which safeguards watch."""
 
     total: Tensor
     misfit: Tensor
@@ -126,14 +126,14 @@ class Sum:
     """Add regularisers to a data term.
 
     Model:
-        data(look) + sum of terms(look). A term brings its own weight.
+        data(look) + sum of terms(look). Each term includes its own weight.
     Shape:
         A look at B images -> (B,).
     Args:
         data: compares measurements: ``mse``, ``l1``, ``Huber``; never negative.
-        terms: further terms, by a name of their own.
+        terms: further terms by name.
     Raises:
-        ValueError: When called, whatever the terms raise.
+        ValueError: When called, if a term raises it.
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452, section 2.
     """
@@ -157,14 +157,14 @@ class Sum:
 
 
 def evaluate(objective: Objective, look: Look) -> Losses:
-    """Return an objective and its data term; of a function of your own, the squared error."""
+    """Return an objective and its data term, which is ``mse`` unless the objective is a ``Sum``."""
     if isinstance(objective, Sum):
         return objective.evaluate(look)
     return Losses(objective(look), mse(look).detach())
 
 
 def objective_from_description(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description of today for one that may be of an older file."""
+    """Return a description in the current format for one that may come from an older file."""
     if "data_term" not in description:
         return dict(description)
     kind, weight = description["data_term"], description["tv_weight"]

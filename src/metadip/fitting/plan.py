@@ -1,4 +1,4 @@
-"""What is to be fitted, and what all fits of one call share."""
+"""The images to fit, and what all fits of one call share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metadip.types import InverseProblem, Objective, Start
 
 
 class FitPlan(NamedTuple):
-    """What all images of a call of ``fit`` share, but for their number of channels."""
+    """What all images in a call of ``fit`` share, except their number of channels."""
 
     representation: Representation
     objective: Objective
@@ -21,11 +21,11 @@ class FitPlan(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One image to fit, and where its fit begins; None: where the representation says."""
+    """One image to fit, and where its fit starts; None for the start of the representation."""
 
     problem: InverseProblem
     given: Start | None = None
 
     def start(self, plan: FitPlan) -> Start:
-        """Return where the fit begins."""
+        """Return where the fit starts."""
         return plan.representation.start(self.problem) if self.given is None else self.given

@@ -11,8 +11,8 @@ from metadip.types import Look
 
 @registered("rmse")
 def rmse(look: Look) -> Tensor:
-    """Return the root of ``mse``; its gradient keeps its length as the error falls.
+    """Return the square root of ``mse``, whose gradient does not shrink as the error falls.
 
-    A perfect fit has no gradient, and is treated as one that diverged.
+    A perfect fit has no gradient, and is treated as diverged.
     """
     return mse(look).sqrt()

@@ -1,4 +1,4 @@
-"""What moves weights and inputs: rules, and optimisers that say which of them a rule moves."""
+"""Update rules for weights and inputs, and optimisers that choose what each rule updates."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ State: TypeAlias = tuple[Tensors, ...]
 
 
 class Rule(Protocol):
-    """A pure update rule: at test time without gradients, in meta-training with them.
+    """A pure update rule, used without gradients at test time and with them in meta-training.
 
     Args:
-        slots: tensors that the state holds for each one that moves, before the first update.
+        slots: state tensors per updated tensor, before the first update.
     """
 
     slots: int
@@ -39,10 +39,10 @@ class Rule(Protocol):
 
 
 class Optimizer(Protocol):
-    """Which of the weights and inputs move, and by which rule; the others stay as they start."""
+    """Choose which weights and inputs are updated, and by which rule; the others are not."""
 
     def bind(self, start: Start) -> tuple[tuple[str, ...], Rule]:
-        """Return the names that move, inputs with ``inputs.`` before them, and their rule.
+        """Return the names to update, inputs with ``inputs.`` before them, and their rule.
 
         Raises:
             ValueError: If the optimiser does not fit the start.
@@ -53,11 +53,11 @@ class Optimizer(Protocol):
 @registered("group")
 @dataclass(frozen=True)
 class Group:
-    """What moves by one rule, for ``ByGroup``.
+    """Weights and inputs updated by one rule, for ``ByGroup``.
 
     Args:
         names: patterns, see ``ByGroup``.
-        rule: moves what they match.
+        rule: updates what they match.
     Raises:
         ValueError: If there are no names.
     """
@@ -73,16 +73,16 @@ class Group:
 
 @registered("by_group")
 class ByGroup:
-    """Move groups of weights and inputs, each by its own rule.
+    """Update groups of weights and inputs, each by its own rule.
 
     Model:
-        A pattern in the manner of file names (``*``, ``?``) is matched against the names of the
-        weights; one that begins with ``inputs.`` against those of the inputs. The first match wins.
-        What no pattern matches stays as it starts.
+        A pattern with wildcards as in file names (``*``, ``?``) is matched against the names of the
+        weights; one that begins with ``inputs.``, against those of the inputs. The first match
+        wins. What no pattern matches is not updated.
     Args:
         groups: rules by pattern, such as ``{"kernel.*": Adam(lr=1e-4), "*": Adam(lr=1e-2)}``; or,
-            under any name, a ``Group`` of several patterns. Presets take the second form, whose
-            rates have a path on the command line: ``optimizer.groups.kernel.rule.lr=1e-3``.
+            under any name, a ``Group`` of several patterns. Presets use the second form, whose step
+            sizes can be set on the command line: ``optimizer.groups.kernel.rule.lr=1e-3``.
     Raises:
         ValueError: If there are no groups; in ``bind``, if a pattern matches nothing that is left.
     Example:
@@ -121,15 +121,15 @@ class ByGroup:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Tell whether a name belongs to a group; a pattern of weights never takes an input."""
+    """Return whether a name matches a pattern; a pattern of weights never matches an input."""
     return name.startswith(INPUTS) == pattern.startswith(INPUTS) and fnmatchcase(name, pattern)
 
 
 class _Grouped:
-    """Rules side by side, each for its own tensors.
+    """Several rules, each for its own tensors.
 
-    The state has as many slots as that of the rule with most, and each slot a tensor for every one
-    that moves, as elsewhere: those that a rule does not need are zero.
+    The state has as many slots as the rule with the most, and each slot has a tensor for every
+    updated tensor, as elsewhere; those that a rule does not need are zero.
     """
 
     def __init__(self, parts: Sequence[tuple[Rule, int]]) -> None:
@@ -149,7 +149,7 @@ class _Grouped:
         """See ``Rule.update``.
 
         Raises:
-            ValueError: If the state of a rule grows, as that of ``beyond=adam`` does.
+            ValueError: If the state of a rule grows, as with ``beyond=adam``.
         """
         updated: list[Tensor] = []
         states: list[State] = []

@@ -11,11 +11,11 @@ from metadip.types import Start
 
 @registered("sgd")
 class SGD:
-    """Descend along the gradient, with momentum or without.
+    """Descend along the gradient, with or without momentum.
 
     Model:
-        v_{k+1} = momentum v_k + g_k, theta -= lr v_{k+1}, v_0 = 0. For step sizes that are learned
-        see ``MomentumSGD``.
+        v_{k+1} = momentum v_k + g_k, theta -= lr v_{k+1}, v_0 = 0. For learned step sizes see
+        ``MomentumSGD``.
     Args:
         lr: step size, above 0.
         momentum: in [0, 1); 0 keeps no state.
@@ -30,11 +30,11 @@ class SGD:
         self.slots = 1 if momentum else 0  # the velocity
 
     def bind(self, start: Start) -> tuple[tuple[str, ...], SGD]:
-        """Move all weights and no inputs."""
+        """Update all weights and no inputs."""
         return tuple(start.weights), self
 
     def init(self, params: Tensors) -> State:
-        """Return zero velocities, or nothing."""
+        """Return zero velocities, or an empty state without momentum."""
         return (torch._foreach_mul(params, 0.0),) if self.slots else ()
 
     def update(

@@ -1,4 +1,4 @@
-"""The one step that test-time fitting and meta-training share: estimate, loss, gradient."""
+"""The step that test-time fitting and meta-training share: estimate, loss, gradient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StepOutput(NamedTuple):
     """What one step computes before the update.
 
     Shape:
-        ``loss``, ``misfit``: (B,). ``grads``: one per tensor that moves; empty when not asked for.
+        ``loss``, ``misfit``: (B,). ``grads``: one per updated tensor; empty if not asked for.
     """
 
     estimate: Estimate
@@ -31,12 +31,12 @@ class StepOutput(NamedTuple):
 
 
 def measured(problems: Sequence[InverseProblem], estimate: Estimate) -> tuple[Tensor, Tensor]:
-    """Return what estimates measure as, and what was measured, both at the problems' scale.
+    """Return the measurements of the estimates and those of the problems, at the problems' scale.
 
     Problems that share one operator object are measured together.
 
     Shape:
-        (B, ...) each; all measurements have one shape.
+        (B, ...) each; all measurements have the same shape.
     """
     first = problems[0]
     if all(p.physics is first.physics and p.scale == first.scale for p in problems):
@@ -77,18 +77,18 @@ def fit_step(
 ) -> StepOutput:
     """Generate, measure, and compute the objective and its gradient.
 
-    Unknowns may be stacked along a leading B; the losses of different images share none of them
-    then, and the gradient of their sum holds each image's own.
+    Unknowns may be stacked along a leading B; the losses of different images then share no
+    unknowns, and the gradient of their sum holds each image's own gradient.
 
     Args:
         unknowns: of B images.
-        problems: B problems, whose measurements have one shape.
+        problems: B problems, whose measurements have the same shape.
         objective: one loss per image.
-        draw: noise for objectives that need some, see ``Look``.
-        jitter: added to the inputs of that name; an input that moves keeps its gradient.
+        draw: noise for objectives that need it, see ``Look``.
+        jitter: added to the inputs of that name; an input that is updated keeps its gradient.
         create_graph: keep the graph of the gradient, for meta-training.
         retain_graph: keep the graph of the estimate; ``create_graph`` does so too.
-        needs_grads: False for the last step, which only looks.
+        needs_grads: False for the last step, which makes no update.
     """
     inputs = dict(unknowns.inputs)
     for name, noise in jitter.items():

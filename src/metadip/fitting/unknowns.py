@@ -1,4 +1,4 @@
-"""What a running fit moves: one image's weights and inputs in a module, or many images' stacked."""
+"""Unknowns of a running fit: weights and inputs of one image in a module, or of many stacked."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Unknowns(Protocol):
     """Weights and inputs of A images, and what is generated from them.
 
     Args:
-        params: what the rule moves, in its order; leaves that require a gradient.
-        rest: the other weights and inputs, which stay.
-        inputs: of the representation as they are now, by name.
-        weights: of the representation as they are now, by name, with a leading A.
+        params: what the rule updates, in its order; leaves that require a gradient.
+        rest: the other weights and inputs.
+        inputs: current inputs of the representation, by name.
+        weights: current weights of the representation, by name, with a leading A.
     """
 
     params: Tensors
@@ -33,7 +33,7 @@ class Unknowns(Protocol):
 
     @property
     def rest(self) -> Tensors:
-        """The weights and inputs that the rule does not move."""
+        """The weights and inputs that the rule does not update."""
         ...
 
     @property
@@ -42,19 +42,19 @@ class Unknowns(Protocol):
         ...
 
     def generate(self, inputs: Named) -> Estimate:
-        """Generate from the weights at hand and these inputs."""
+        """Generate from the current weights and these inputs."""
         ...
 
     def load(self, params: Tensors) -> None:
-        """Replace what the rule moves after an update."""
+        """Replace what the rule updates by new values."""
         ...
 
     def refresh(self, inputs: Named) -> None:
-        """Replace the inputs that the rule does not move."""
+        """Replace the inputs that the rule does not update."""
         ...
 
     def keep(self, images: Tensor) -> None:
-        """Drop all images but those where ``images`` (A,) is true."""
+        """Drop all images except those where ``images`` (A,) is true."""
         ...
 
 
@@ -69,13 +69,13 @@ def unknowns_of(
     """Return the unknowns of one image, or those of several stacked.
 
     Args:
-        representation: generates; it is not changed.
+        representation: generates images; it is not changed.
         starts: one per image.
-        names: what a rule moves: weights, or inputs with ``INPUTS`` before their name.
+        names: what a rule updates: weights, or inputs with ``INPUTS`` before their name.
         size: (H, W) of the images.
-        autocast: number format of the representation; what it generates returns to float32.
+        autocast: dtype of the representation; what it generates is cast back to float32.
     Raises:
-        ValueError: If a start does not name the weights of the representation in their order.
+        ValueError: If a start does not name the weights of the representation in order.
     """
     expected = tuple(representation.weights)
     if any(tuple(start.weights) != expected for start in starts):
@@ -101,10 +101,10 @@ def pure(
     """Return a representation as a function of its weights and inputs, by name.
 
     Args:
-        representation: of which nothing is changed.
+        representation: it is not changed.
         size: (H, W) of the images.
         stacked: whether weights have a leading image dimension, for ``torch.func.vmap``.
-        autocast: number format of the representation.
+        autocast: dtype of the representation.
     """
 
     def alone(weights: Named, inputs: Named) -> Estimate:
@@ -120,9 +120,9 @@ def pure(
 
 
 class AloneUnknowns:
-    """One image's unknowns in a copy of the module; on the CPU in channels-last, which is faster.
+    """Unknowns of one image in a copy of the module; on the CPU in channels-last, which is faster.
 
-    Calling a module costs less than binding a hundred tensors to it at every step.
+    Calling a module costs less than binding a hundred tensors to it at each step.
     """
 
     def __init__(
@@ -177,10 +177,10 @@ class AloneUnknowns:
         }
 
     def keep(self, images: Tensor) -> None:
-        """Keep the one image: a fit without images has ended."""
+        """Do nothing: a fit without images has ended."""
 
     def _arranged(self, tensor: Tensor) -> Tensor:
-        """Return an input as a leaf of its own, in the layout of the weights."""
+        """Return an input as a separate leaf, in the layout of the weights."""
         layout = self.layout if tensor.ndim == 4 else torch.contiguous_format
         return tensor.detach().clone(memory_format=layout)
 
@@ -188,14 +188,14 @@ class AloneUnknowns:
 class FunctionalUnknowns:
     """Unknowns bound to a pure function at each call; ``load`` leaves older graphs alone.
 
-    Second derivatives are not faster in channels-last, so tensors are in the usual layout.
+    Second derivatives are not faster in channels-last, so tensors use the default layout.
 
     Args:
         function: see ``pure``.
         start: of one image, or of several with a row per image.
-        names: what the rule moves.
+        names: what the rule updates.
         stacked: whether weights have a row per image.
-        differentiable: names of what else requires a gradient, as in meta-training.
+        differentiable: names of others that require a gradient, as in meta-training.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class FunctionalUnknowns:
 
 
 class Rows(Mapping[str, Tensor]):
-    """The tensors of one image, each with a leading dimension of 1, made when asked for."""
+    """The tensors of one image, each with a leading dimension of 1 added on access."""
 
     def __init__(self, tensors: Named) -> None:
         self._tensors = tensors
@@ -277,7 +277,7 @@ class Rows(Mapping[str, Tensor]):
 
 
 def _of_others(names: Sequence[str], weights: Named, inputs: Named) -> dict[str, Tensor]:
-    """Return the weights, then the inputs, that are not named."""
+    """Return the weights, then the inputs, that are not in ``names``."""
     named = {**weights, **{INPUTS + name: tensor for name, tensor in inputs.items()}}
     return {name: tensor for name, tensor in named.items() if name not in names}
 
@@ -285,11 +285,11 @@ def _of_others(names: Sequence[str], weights: Named, inputs: Named) -> dict[str,
 def _run(
     function: Generate, weights: Named, inputs: Named, autocast: torch.dtype | None
 ) -> Estimate:
-    """Generate; under autocast everything returns to float32, for losses and hooks."""
+    """Generate; under autocast everything is cast back to float32, for losses and hooks."""
     if autocast is None:
         return function(weights, inputs)
     device = next(iter(inputs.values())).device.type
-    # No cache of cast weights: they change in place while an outer autocast would keep it.
+    # No cache of cast weights: they change in place, but an outer autocast would keep the cache.
     with torch.autocast(device, autocast, cache_enabled=False):
         return function(weights, inputs).each(lambda tensor: tensor.float())
 

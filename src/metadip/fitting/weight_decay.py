@@ -17,7 +17,7 @@ class WeightDecay:
     """Half the squared norm of all weights, times a weight.
 
     Model:
-        weight ||theta||^2 / 2, whose gradient is that of ``weight_decay`` in ``torch.optim.Adam``.
+        weight ||theta||^2 / 2, with the gradient of ``weight_decay`` in ``torch.optim.Adam``.
     Args:
         weight: at least 0; 5e-8 in GP-DIP.
     Raises:

@@ -1,4 +1,4 @@
-"""Meta-learning of the start of a fit: engines and the LightningModule that trains."""
+"""Meta-learning of the start of a fit: the engines and the LightningModule that trains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_learner(
 
     Raises:
         ValueError: If the engine is unknown, or another engine gets options of the functional one
-            but for ``keep_graphs``; see also ``InnerLoopSchedule``.
+            other than ``keep_graphs``; see also ``InnerLoopSchedule``.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -64,10 +64,10 @@ def inner_optimizer(
     beyond: str,
     adam_lr: float = 1e-4,
 ) -> MomentumSGD:
-    """Return momentum SGD for a prior: step sizes per step, or per step and weight tensor.
+    """Return momentum SGD for a prior, with step sizes per step, or per step and weight tensor.
 
     Raises:
-        ValueError: see ``MomentumSGD``.
+        ValueError: See ``MomentumSGD``.
     """
     n_tensors = len(prior.weights) if per_tensor else 1
     return MomentumSGD(

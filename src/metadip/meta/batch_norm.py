@@ -1,4 +1,4 @@
-"""BatchNorm whose second derivatives are one formula instead of a graph of thirty operations."""
+"""BatchNorm with second derivatives from one formula instead of a graph of thirty operations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_closed_form_norms(network: Module, *, shared: Iterable[Tensor] = ()) ->
 
 
 class _ClosedFormBatchNorm(nn.Module):
-    """Compute what a BatchNorm with the statistics of its input computes, with its weights."""
+    """A BatchNorm that normalises with the statistics of its input, with the given weights."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _PulledBack(torch.autograd.Function):
         of_g, a_x_hat, a_sum = _pull_back(a, x, w, m, r, ctx.eps)
         n, inner = x.numel() / x.shape[1], (a * g).sum((0, 2, 3))
         inner -= (a_sum * g_sum + a_x_hat * g_x_hat) / n
-        # Each channel is multiplied by or moved by these; x_hat is x times a slope plus an offset.
+        # Each channel is multiplied or shifted by these; x_hat is x times a slope plus an offset.
         w_r_n, slope = w * r / n, b * r
         factors = (slope, c - slope * m, -w_r_n * g_x_hat, b - w_r_n * a_x_hat)
         curved = -w_r_n * r * r * inner
@@ -101,7 +101,7 @@ class _PulledBack(torch.autograd.Function):
 
 
 def _pull_back(g: Tensor, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, eps: float) -> Triple:
-    """Return w r S g, sum(g x_hat) and sum(g); without ``w`` the first alone, for w = 1."""
+    """Return w r S g, sum(g x_hat) and sum(g); without ``w``, only the first, for w = 1."""
     wanted = [True, w is not None, w is not None]
     found: Triple = torch.ops.aten.native_batch_norm_backward(
         g, x, w, None, None, m, r, True, eps, wanted

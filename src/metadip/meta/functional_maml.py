@@ -19,16 +19,16 @@ from metadip.types import InverseProblem, Objective
 
 
 class FunctionalMAML:
-    """Meta-learn with the memory of one step's graph, whatever the number of inner steps.
+    """Meta-learn with the memory of one step's graph, regardless of the number of inner steps.
 
     Model:
         The inner loop runs without a graph and keeps the velocity of every step. Going back from
         theta_K, weights are recovered as theta_k = theta_{k+1} + alpha_k v_{k+1}, the step is
-        computed again with its graph, and the derivatives of all that comes after it are pulled
-        back through it. The result is the gradient of the learn2learn engine, to rounding.
+        recomputed with its graph, and the derivatives of everything after it are pulled back
+        through it. The result equals the gradient of the learn2learn engine up to rounding.
     Args:
         schedule: length and weights of the inner loop.
-        options: what to keep, and what else to compute.
+        options: what to keep, and what to compute besides the exact gradient.
     Raises:
         ValueError: If Reptile is combined with ``schedule.log_error``.
     Cost:
@@ -75,7 +75,7 @@ class FunctionalMAML:
 def _unknowns(
     prior: Representation, meta: MetaParameters, problems: Sequence[InverseProblem]
 ) -> tuple[Unknowns, Unknowns]:
-    """Return the unknowns that steps without a graph use, and those of steps with one."""
+    """Return the unknowns for steps without a graph, and those for steps with one."""
     device, stacked = problems[0].y.device.type, len(problems) > 1
     mixed = torch.is_autocast_enabled(device)
     autocast = torch.get_autocast_dtype(device) if mixed else None
@@ -91,6 +91,6 @@ def _unknowns(
     if stacked:
         unknowns = functional(prior)
         return unknowns, unknowns
-    # Steps without a graph take the way of a fit, which is the fastest.
+    # Steps without a graph run as in a fit, which is the fastest way.
     fast = unknowns_of(prior, [start], meta.names, size=size, autocast=autocast)
     return fast, functional(with_closed_form_norms(prior, shared=meta.shared))

@@ -1,4 +1,4 @@
-"""What the functional engine can do besides the exact gradient."""
+"""Options of the functional engine."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FunctionalOptions:
-    """What the functional engine can do besides the exact gradient in little memory.
+    """Options of the functional engine; the defaults give the exact gradient in little memory.
 
     Args:
-        reptile: learn by Reptile: theta_0 receives theta_0 - theta_K, nothing else learns.
-        keep_every: keep weights and velocity of every s-th step alone, and compute those between
-            again, at least 1; saves memory in long inner loops for one more inner loop of time.
-        keep_graphs: keep every step's graph instead: nothing is computed twice, memory grows with
-            K as in learn2learn.
-        stacked: compute the tasks of a batch together, their weights stacked, or in turn; None
+        reptile: learn by Reptile: theta_0 receives theta_0 - theta_K, and nothing else learns.
+        keep_every: keep weights and velocity of every s-th step only, and recompute the others, at
+            least 1; saves memory in long inner loops, at the time of one more inner loop.
+        keep_graphs: keep the graph of every step instead: nothing is computed twice, but memory
+            grows with K as in learn2learn.
+        stacked: compute the tasks of a batch together with their weights stacked, or in turn; None
             stacks on a GPU.
     Raises:
-        ValueError: ``keep_every`` below 1, or ``keep_graphs`` with ``reptile`` or a ``keep_every``
-            above 1.
+        ValueError: If ``keep_every`` is below 1, or ``keep_graphs`` is combined with ``reptile`` or
+            a ``keep_every`` above 1.
     References:
         Nichol et al. (2018), Reptile, arXiv:1803.02999.
     """

@@ -1,4 +1,4 @@
-"""A guard against the collapse of meta-training: back to the best, and on with smaller steps."""
+"""Recover from a collapse of meta-training: return to the best state and reduce the step sizes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ MONITOR = "val/psnr_db"
 
 
 class CollapseGuard(pl.Callback):
-    """Return to the best validation when the PSNR on the fixed validation tasks falls far below it.
+    """Return to the best validated state when the validation PSNR falls far below its best.
 
-    Everything that is learned, its average where one is kept, and the state of the outer Adam are
-    restored; the outer rates shrink for the rest of the run. Steps and data go on: tasks are not
-    repeated. All processes decide alike, because the PSNR is averaged over them.
+    Everything that is learned, its average if one is kept, and the state of the outer Adam are
+    restored; the outer step sizes shrink for the rest of the run. Steps and data continue: tasks
+    are not repeated. All processes decide alike, because the PSNR is averaged over them.
 
     Args:
-        max_drop_db: how far validation may fall below the best so far, above 0.
-        lr_factor: factor on the outer rates at each return, in (0, 1].
-        after_steps: outer steps before the guard watches, at least 0: leaving untrained weights,
-            whose long fits are not bad, validation falls before it rises.
+        max_drop_db: how far the validation PSNR may fall below the best so far, above 0.
+        lr_factor: factor on the outer step sizes at each return, in (0, 1].
+        after_steps: outer steps before the guard is active, at least 0: long fits from untrained
+            weights are not bad, so validation falls before it rises.
     Raises:
-        ValueError: an argument outside the range given here.
+        ValueError: If an argument is outside the range given here.
     Cost:
-        One more copy of all that is learned and of Adam's state, in memory and in checkpoints.
+        One more copy of everything learned and of Adam's state, in memory and in checkpoints.
     """
 
     def __init__(self, max_drop_db: float, *, lr_factor: float, after_steps: int) -> None:
@@ -47,18 +47,18 @@ class CollapseGuard(pl.Callback):
         self.best: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what resuming needs."""
+        """Return the state needed to resume."""
         return {"rollbacks": self.rollbacks, "best_db": self.best_db, "best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint was saved."""
+        """Restore the state of a checkpoint."""
         self.rollbacks, self.best_db = state_dict["rollbacks"], state_dict["best_db"]
         self.best = state_dict["best"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Log how often the guard acted."""
+        """Log how often the guard has acted."""
         pl_module.log("train/guard_rollbacks", float(self.rollbacks))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,7 +81,7 @@ class CollapseGuard(pl.Callback):
 
 
 def _learned(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return every tensor that training moves, by name."""
+    """Return every tensor that training updates, by name."""
     tensors: dict[str, Tensor] = dict(module.named_parameters())
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAverage):
@@ -103,12 +103,12 @@ def _restore(trainer: pl.Trainer, module: pl.LightningModule, best: dict[str, An
     for name in learned.keys() & best["tensors"].keys():
         learned[name].copy_(best["tensors"][name])
     groups = optimizer.state_dict()["param_groups"]
-    # A copy: the optimiser would go on in the tensors that it is given.
+    # A copy: the optimiser updates the tensors that it is given in place.
     optimizer.load_state_dict({"state": copy.deepcopy(best["adam"]), "param_groups": groups})
 
 
 def _scale_rates(trainer: pl.Trainer, factor: float) -> None:
-    """Scale the rates of the next step, and those from which the schedule makes the later ones."""
+    """Scale the step sizes of the next step, and the initial ones that the schedule starts from."""
     for group in trainer.optimizers[0].param_groups:
         group["lr"] *= factor
     for config in trainer.lr_scheduler_configs:

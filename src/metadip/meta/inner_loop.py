@@ -20,15 +20,15 @@ from metadip.types import Estimate, InverseProblem, Named, Objective, Start
 
 
 class MetaParameters(NamedTuple):
-    """What the outer loss of a group of tasks is differentiated in.
+    """What the outer loss of a group of tasks is differentiated with respect to.
 
     Args:
         prior: the representation.
         optimizer: the inner rule.
         starts: one per task; their weights are the same tensors.
-        names: what the rule moves.
+        names: what the rule updates.
         inputs: of all tasks, a row each, by name, with the graph that made them.
-        shared: parameters of the representation that are no weights, such as those that
+        shared: parameters of the representation other than its weights, such as those that
             ``refresh`` uses.
     """
 
@@ -43,7 +43,7 @@ class MetaParameters(NamedTuple):
     def of(
         cls, prior: Representation, optimizer: MomentumSGD, starts: Sequence[Start]
     ) -> MetaParameters:
-        """Collect them."""
+        """Collect the meta-parameters."""
         first = starts[0]
         names, _ = optimizer.bind(first)
         inputs = {name: torch.cat([s.inputs[name] for s in starts]) for name in first.inputs}
@@ -53,7 +53,7 @@ class MetaParameters(NamedTuple):
 
     @property
     def tensors(self) -> Tensors:
-        """Inputs, weights, shared parameters, and those of the rule, in this order."""
+        """Inputs, weights, shared parameters, and parameters of the rule, in this order."""
         weights = self.starts[0].weights.values()
         return (*self.inputs.values(), *weights, *self.shared, *self.optimizer.parameters())
 
@@ -73,14 +73,14 @@ class Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, loop: InnerLoop, *tensors: Tensor) -> Tensor:
-        """Run the loop."""
+        """Run the inner loop."""
         ctx.loop = loop
         return loop.run()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        """Go back through it."""
+        """Go back through the inner loop."""
         loop, ctx.loop = ctx.loop, None  # a second backward would find nothing kept
         return None, *(loop.towards_adapted if loop.reptile else loop.pull_back)(*cotangents)
 
@@ -148,13 +148,13 @@ class InnerLoop:
         return errors
 
     def _bind(self, unknowns: Unknowns, k: int, params: Tensors) -> None:
-        """Give unknowns what they are at step ``k``."""
+        """Set the unknowns to their values at step ``k``."""
         if self.meta.prior.refreshes:
             unknowns.refresh(self.inputs[k])
         unknowns.load(params)
 
     def _look(self) -> Tensor:
-        """Return the outer losses (B,) of the params at hand, differentiable."""
+        """Return the outer losses (B,) of the current params, differentiable."""
         self._bind(self.exact, self.plan.steps, self.params)
         with torch.enable_grad(), torch.autocast(self.device, enabled=False):
             return square_errors(self.exact.generate(self.exact.inputs).x, self.problems)
@@ -181,7 +181,7 @@ class InnerLoop:
         return refreshed(self.meta.prior, step.inputs, step.estimate, self.problems, k)
 
     def _recall(self, k: int) -> tuple[_Step, State]:
-        """Return step ``k`` with its graph, and the state before; called from the last step on."""
+        """Return step ``k`` with its graph, and the state before it; called from last to first."""
         if not self.states:
             self._replay(k // self.keep_every * self.keep_every)
         after = self.states.pop()
@@ -223,9 +223,9 @@ class InnerLoop:
     def _refresh_of(
         self, k: int, step: _Step, of_rest: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
-        """Return refreshed inputs with their graph, their derivatives, and those left of the rest.
+        """Return refreshed inputs with their graph, their derivatives, and those of the rest.
 
-        Inputs that are refreshed hand their derivatives over to what they are made of.
+        Refreshed inputs pass their derivatives on to what they are made of.
         """
         if not self.meta.prior.refreshes:
             return (), (), of_rest
@@ -237,7 +237,7 @@ class InnerLoop:
         return tuple(made[n] for n in names), of_rest[first:], (*of_rest[:first], *zeros)
 
     def towards_adapted(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """Return theta_0 - theta_K summed over tasks with their weights, and zero for the rule."""
+        """Return the weighted sum of theta_0 - theta_K over tasks, and zero for the rule."""
         difference = tuple(torch._foreach_sub(self.start, self.params))
         rule = tuple(torch.zeros_like(p) for p in self.rule)
         rest = tuple(torch.zeros_like(t) for t in self.exact.rest)
@@ -267,7 +267,7 @@ class InnerLoop:
 def _pull(outputs: Tensors, inputs: Tensors, cotangents: Tensors) -> Tensors:
     """Return the derivatives of the inputs, zero where nothing depends on them.
 
-    Outputs without a graph, which first-order steps have, count as constants.
+    Outputs without a graph, as in first-order steps, count as constants.
     """
     wanted = [i for i in inputs if i.requires_grad]
     pairs = [pair for pair in zip(outputs, cotangents, strict=True) if pair[0].requires_grad]

@@ -1,4 +1,4 @@
-"""The learn2learn engine: MAML whose inner step has momentum and a step size of its own."""
+"""The learn2learn engine: MAML with momentum and a separate step size for each inner step."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ with (
 
 
 class MomentumMAML(MAML):
-    """Adapt a clone of a representation by momentum steps whose sizes and momentum learn too.
+    """Adapt a clone of a representation by momentum SGD with learned step sizes and momentum.
 
     Model:
         See ``MomentumSGD``; the update is applied through ``learn2learn.utils.update_module``, so
-        the clone stays connected to the base module. What the rule does not move stays connected
-        as it is, and so is learned all the same.
+        the clone stays connected to the base module. What the rule does not update stays connected
+        too, and so is learned as well.
     Args:
-        model: the representation; it must hold no buffers that a forward pass changes, clones would
-            share them.
+        model: the representation; it must hold no buffers that a forward pass changes, because
+            clones would share them.
         optimizer: the inner rule.
-        names: what it moves: weights, or inputs with ``inputs.`` before their name.
+        names: what it updates: weights, or inputs with ``inputs.`` before their name.
         size: (H, W) of the images.
         inputs: of the representation, by name.
     References:
@@ -61,7 +61,7 @@ class MomentumMAML(MAML):
         inputs: Named,
     ) -> None:
         super().__init__(model, lr=0.0)
-        self.inner = [optimizer]  # in a list: its parameters belong to the meta-module
+        self.inner = [optimizer]  # a list, because its parameters belong to the meta-module
         self.names, self.size, self.inputs = tuple(names), size, dict(inputs)
         for name, tensor in inputs.items():  # what moves needs a gradient, learned or not
             if INPUTS + name in names and not tensor.requires_grad:
@@ -78,7 +78,7 @@ class MomentumMAML(MAML):
 
     @property
     def params(self) -> Tensors:
-        """What the rule moves."""
+        """The tensors that the rule updates."""
         weights = self.module.weights
         return tuple(
             self.inputs[name.removeprefix(INPUTS)] if name.startswith(INPUTS) else weights[name]
@@ -91,12 +91,12 @@ class MomentumMAML(MAML):
         return Rows(self.module.weights)
 
     def generate(self, inputs: Named) -> Estimate:
-        """Generate from the weights at hand."""
+        """Generate from the current weights."""
         estimate: Estimate = self.module(self.size, **inputs)
         return estimate
 
     def adapt(self, grads: Tensors) -> None:
-        """Take the next momentum step along ``grads``, one per tensor that moves."""
+        """Take the next momentum step along ``grads``, one per tensor that the rule updates."""
         params = self.params
         updated, self.state = self.inner[0].update(params, grads, self.state, self.steps_done)
         new = dict(zip(self.names, updated, strict=True))
@@ -111,7 +111,7 @@ class MomentumMAML(MAML):
         self.steps_done += 1
 
     def refresh(self, inputs: Named) -> None:
-        """Replace the inputs that the rule does not move."""
+        """Replace the inputs that the rule does not update."""
         moved = {name: self.inputs[name] for name in self.inputs if INPUTS + name in self.names}
         self.inputs = {**inputs, **moved}
 
@@ -171,7 +171,7 @@ def _step_errors(
             objective,
             draw=draw_of([problem], k),
             create_graph=k >= plan.first_order_steps,
-            retain_graph=True,  # the outer loss looks at every x_hat
+            retain_graph=True,  # the outer loss uses every x_hat
         )
         errors.append(square_errors(step.estimate.x, [problem]))
         clone.adapt(step.grads)

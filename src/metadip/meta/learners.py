@@ -1,4 +1,4 @@
-"""What a meta-learning engine promises, and the plan of its inner loop."""
+"""The interface of a meta-learning engine, and the plan of its inner loop."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from metadip.types import InverseProblem, Objective
 
 
 class OuterLoss(NamedTuple):
-    """The outer loss of a batch of tasks, differentiable in the meta-parameters, and its steps.
+    """The outer loss of a batch of tasks, differentiable in the meta-parameters, and step errors.
 
     Shape:
-        ``loss``: scalar, the mean over tasks. ``step_errors``: (B, inner_steps + 1), square error
+        ``loss``: scalar, the mean over tasks. ``step_errors``: (B, inner_steps + 1), squared error
         of each task after each inner step, detached.
     """
 
@@ -28,7 +28,7 @@ class OuterLoss(NamedTuple):
 
 
 class Learner(Protocol):
-    """Adapts copies of the prior's weights to measurements; says how good the results are."""
+    """Adapt copies of the prior's weights to measurements, and score the results."""
 
     def outer_loss(
         self,
@@ -41,10 +41,10 @@ class Learner(Protocol):
     ) -> OuterLoss:
         """Return the mean of sum_k w_k ||f_theta_k(z) - x||^2 / n, differentiable in what learns.
 
-        The schedule may ask for the logarithm of each square error.
+        The schedule can ask for the logarithm of each squared error.
 
         Raises:
-            ValueError: a problem has no clean image.
+            ValueError: If a problem has no clean image.
         """
         ...
 
@@ -54,9 +54,9 @@ class InnerLoopPlan(NamedTuple):
 
     Args:
         steps: K.
-        first_order_steps: so many steps, from the first on, take their gradient as a constant.
+        first_order_steps: number of first steps that treat their gradient as a constant.
         weights: (K + 1,), of the outer loss after each step.
-        log_error: the outer loss is the logarithm of the square error.
+        log_error: whether the outer loss is the logarithm of the squared error.
     """
 
     steps: int
@@ -65,30 +65,32 @@ class InnerLoopPlan(NamedTuple):
     log_error: bool = False
 
     def combine(self, square_errors: Tensor) -> OuterLoss:
-        """Weigh the square errors (B, K + 1) after steps 0 to K, and average over tasks."""
+        """Weight the squared errors (B, K + 1) after steps 0 to K, and average over tasks."""
         losses = square_errors.log() if self.log_error else square_errors
-        # Not as a product of matrices, which autocast would round.
+        # Not a matrix product, which autocast would round.
         weighed = losses * self.weights.to(losses)
         return OuterLoss(weighed.sum(dim=1).mean(), square_errors.detach())
 
 
 @dataclass(frozen=True)
 class Curriculum:
-    """How the inner loop is cut short, always or early in the training.
+    """How the inner loop is simplified, always or early in training.
 
     Model:
-        Truncation: the steps before the last ``truncate_steps`` take their gradient as a constant,
-        as first-order MAML takes all of them. Annealing: the number of steps with second
-        derivatives grows evenly from 0 in the first ``anneal_steps`` outer steps. Growth: the
-        number of inner steps grows evenly from ``grow_from`` in the first ``grow_steps`` outer
+        Truncation: the steps before the last ``truncate_steps`` treat their gradient as a constant,
+        as first-order MAML does in all steps. Annealing: the number of steps with second
+        derivatives grows linearly from 0 in the first ``anneal_steps`` outer steps. Growth: the
+        number of inner steps grows linearly from ``grow_from`` in the first ``grow_steps`` outer
         steps.
     Args:
-        truncate_steps: last inner steps that keep second derivatives, at least 1; None: all.
+        truncate_steps: number of last inner steps that keep second derivatives, at least 1; None
+            for all.
         anneal_steps: outer steps from first to second order, at least 0.
-        grow_from: inner steps at the first outer step, at least 1; None: the full number.
+        grow_from: inner steps at the first outer step, at least 1; None for the full number.
         grow_steps: outer steps until the full number is reached, at least 0.
     Raises:
-        ValueError: an argument outside the range given here, or growth without its other half.
+        ValueError: If an argument is outside the range given here, or only one of ``grow_from`` and
+            ``grow_steps`` is given.
     """
 
     truncate_steps: int | None = None
@@ -109,23 +111,24 @@ class Curriculum:
 
 
 class InnerLoopSchedule:
-    """How many inner steps there are, how they are weighed, and which keep second derivatives.
+    """How many inner steps there are, how they are weighted, and which keep second derivatives.
 
     Model:
         Multi-step loss: w_K gains 1 - multi_step_weight; the rest is spread evenly over the steps
         multi_step_from to K.
     Args:
         inner_steps: K; 20 in MetaDIP. 0 adapts nothing: a network whose input is the measurement
-            then learns to denoise, the ordinary supervised way.
-        multi_step_weight: share of the multi-step loss, in [0, 1]; 0 looks at the last step alone.
-        multi_step_from: first step that the multi-step loss sees, in [0, K].
-        log_error: take the logarithm of each square error, which is the negative PSNR but for a
-            factor: a smooth or hardly noisy image then counts as much as one with large errors.
+            then learns to denoise by ordinary supervised training.
+        multi_step_weight: share of the multi-step loss, in [0, 1]; 0 uses the last step only.
+        multi_step_from: first step in the multi-step loss, in [0, K].
+        log_error: take the logarithm of each squared error, which is the negative PSNR up to a
+            factor, so that a smooth or nearly noiseless image counts as much as one with large
+            errors.
         first_order: drop second derivatives in all steps (FOMAML).
-        curriculum: what is left out, always or at first.
+        curriculum: how the inner loop is simplified, always or at first.
     Raises:
-        ValueError: an argument outside the range given here, or ``curriculum.grow_from`` or
-            ``truncate_steps`` above K.
+        ValueError: If an argument is outside the range given here, or ``curriculum.grow_from`` or
+            ``truncate_steps`` is above K.
     References:
         Antoniou et al. (2019), How to Train Your MAML, arXiv:1810.09502 (multi-step loss, first
         order at first). Finn et al. (2017), arXiv:1703.03400 (first order).
@@ -174,7 +177,7 @@ class InnerLoopSchedule:
 
 
 def _between(low: int, high: int, step: int, n_steps: int) -> int:
-    """Return what has grown from ``low`` to ``high`` in ``step`` of ``n_steps``."""
+    """Return the value at ``step`` of ``n_steps`` of linear growth from ``low`` to ``high``."""
     return high if step >= n_steps else low + (high - low) * step // n_steps
 
 
@@ -182,7 +185,7 @@ def square_errors(x_hat: Tensor, problems: Sequence[InverseProblem]) -> Tensor:
     """Return ||x_hat - x||^2 / n of each reconstruction (B,) against its clean image.
 
     Raises:
-        ValueError: a problem has no clean image.
+        ValueError: If a problem has no clean image.
     """
     clean = []
     for problem in problems:
@@ -193,7 +196,7 @@ def square_errors(x_hat: Tensor, problems: Sequence[InverseProblem]) -> Tensor:
 
 
 def draw_of(problems: Sequence[InverseProblem], step: int) -> Callable[[Tensor], Tensor]:
-    """Return what draws the noise of an inner step, each row from its problem's own stream.
+    """Return a function that draws the noise of an inner step, each row from its problem's stream.
 
     A step that is computed twice draws the same twice.
     """

@@ -1,4 +1,4 @@
-"""Meta-training as a LightningModule: adapt, step the outer optimiser, validate."""
+"""Meta-training as a LightningModule: adapt, take an outer step, validate."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ GROUPS = ("weights", "step_sizes", "latent")  # of the outer optimiser, in order
 
 @dataclass(frozen=True)
 class OuterSettings:
-    """How the outer optimiser, Adam on a cosine, moves what is learned.
+    """Settings of the outer optimiser, Adam with a cosine schedule.
 
     Args:
         weight_lr: outer step size of theta_0.
         step_size_lr: outer step size of log alpha_k and of the momentum's logit.
-        latent_lr: outer step size of what makes the inputs, such as the noise in z; 0 keeps it as
-            it was drawn.
-        final_fraction: the cosine ends at this fraction of all of them, in [0, 1].
+        latent_lr: outer step size of the parameters of the inputs, such as the noise in z; 0 keeps
+            them as drawn.
+        final_fraction: the cosine ends at this fraction of each step size, in [0, 1].
         warmup_steps: outer steps of linear increase before the cosine.
         step_size_delay_steps: outer steps before the increase of ``step_size_lr`` begins.
         clip_norm: bound on the norm of the outer gradient, above 0.
     Raises:
-        ValueError: an argument outside the range given here.
+        ValueError: If an argument is outside the range given here.
     """
 
     weight_lr: float
@@ -60,7 +60,7 @@ class OuterSettings:
             raise ValueError(f"final_fraction must be in [0, 1], got {self.final_fraction}")
 
     def schedule(self, total_steps: int, *, delay_steps: int = 0) -> Callable[[int], float]:
-        """Return the factor on a step size at each outer step; its increase can begin later."""
+        """Return the factor on a step size at each outer step, its warm-up delayed if asked for."""
 
         def factor(step: int) -> float:
             warm = min(max(step + 1 - delay_steps, 0) / max(self.warmup_steps, 1), 1.0)
@@ -75,8 +75,9 @@ class MetaModule(pl.LightningModule):
     """Learn theta_0, the step sizes and the momentum from which fits of a few steps succeed.
 
     Model:
-        min over theta_0, alpha, mu of E ||f_theta_K(z) - x||^2 / n, theta_K being K momentum steps
-        on the objective of a measurement of x. Only the outer loss sees the clean image.
+        min over theta_0, alpha, mu of E ||f_theta_K(z) - x||^2 / n, with theta_K the weights after
+        K momentum steps on the objective of a measurement of x. Only the outer loss sees the clean
+        image.
     Shape:
         A batch is a list of ``InverseProblem``, one task each.
     Args:
@@ -88,7 +89,7 @@ class MetaModule(pl.LightningModule):
         val_steps: steps at which validation reports the PSNR; the last one is the length of the
             validation fit.
     Raises:
-        ValueError: ``val_steps`` is empty or not increasing from 0 or more.
+        ValueError: If ``val_steps`` is empty, negative or not increasing.
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452.
     """
@@ -119,13 +120,13 @@ class MetaModule(pl.LightningModule):
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.int64))
 
     def _others(self) -> list[torch.nn.Parameter]:
-        """Return the parameters of the prior that are no weights: those of its inputs."""
+        """Return the parameters of the prior other than its weights: those of its inputs."""
         weights = self.prior.weights
         return [p for name, p in self.prior.named_parameters() if name not in weights]
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a checkpoint says in plain text, enough to rebuild the prior."""
+        """The plain description in a checkpoint, enough to rebuild the prior."""
         return {
             "representation": self.prior.description,
             "optimizer": self.inner_optimizer.description,
@@ -157,10 +158,10 @@ class MetaModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the outer gradient; leave out a step whose gradient is not finite, and count it.
+        """Clip the outer gradient; skip and count a step whose gradient is not finite.
 
-        The gradient has been averaged over processes here, so that all of them decide alike. Adam
-        passes over weights without a gradient.
+        The gradient has already been averaged over processes, so that all of them decide alike.
+        Adam skips weights without a gradient.
         """
         groups = zip(GROUPS, optimizer.param_groups, strict=False)
         moved = {name: [p for p in g["params"] if p.grad is not None] for name, g in groups}
@@ -177,7 +178,7 @@ class MetaModule(pl.LightningModule):
         self.log("train/skipped_batches", self.skipped_batches.float())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Return the step sizes to their bounds before anybody averages or saves them."""
+        """Clamp the step sizes to their bounds before they are averaged or saved."""
         super().optimizer_step(*args, **kwargs)
         self.inner_optimizer.clamp_()
 
@@ -190,7 +191,7 @@ class MetaModule(pl.LightningModule):
             self.log("train/inner_momentum", self.inner_optimizer.momentum_logit.sigmoid())
 
     def validation_step(self, batch: list[InverseProblem], batch_idx: int) -> None:
-        """Fit each validation task from the current start at the test length."""
+        """Fit each validation task from the current start for the last of ``val_steps``."""
         results = fit(
             batch,
             self.prior,
@@ -211,7 +212,7 @@ class MetaModule(pl.LightningModule):
         self.log("val/psnr_db", mean, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return Adam with a step size for each of ``GROUPS``, all on the schedule."""
+        """Return Adam with a step size for each of ``GROUPS``, all scheduled."""
         total = int(self.trainer.estimated_stepping_batches)
         usual = self.outer.schedule(total)
         late = self.outer.schedule(total, delay_steps=self.outer.step_size_delay_steps)
@@ -226,7 +227,7 @@ class MetaModule(pl.LightningModule):
 
 
 class _SnapshotPSNR(FitCallback):
-    """Oracle hook of validation: note the PSNR at the given steps."""
+    """Record the PSNR of validation fits at the given steps."""
 
     def __init__(self, steps: Sequence[int], metrics: torch.nn.ModuleList) -> None:
         self.metrics = dict(zip(steps, metrics, strict=True))

@@ -1,4 +1,4 @@
-"""Pictures at every validation, so that training can be watched."""
+"""Pictures at every validation, to watch training."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from metadip.meta.meta_module import MetaModule
 
 
 class ValidationPicture(pl.Callback):
-    """Show the learned step sizes, and one validation task.
+    """Show the learned step sizes and one validation task.
 
-    Of the task: truth, measurement (where it is an image) and reconstruction. The pictures go to
-    the logger if it takes images (W&B does), else to ``out/validation``.
+    The task is shown as truth, measurement (if it is an image) and reconstruction. The pictures go
+    to the logger if it accepts images (W&B does), else to ``out/validation``.
 
     Args:
         out: run folder.
@@ -32,7 +32,7 @@ class ValidationPicture(pl.Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **_: Any
     ) -> None:
-        """Write or log the pictures of what is being validated, as its first batch ends."""
+        """Write or log the pictures when the first validation batch ends."""
         if not isinstance(pl_module, MetaModule) or pl_module.val_picture is None:
             return
         problem, result = pl_module.val_picture
@@ -58,7 +58,7 @@ class ValidationPicture(pl.Callback):
 
 
 def step_size_picture(rule: MomentumSGD) -> Tensor:
-    """Draw the step sizes of every weight tensor over the steps, and their geometric mean.
+    """Plot the step sizes of every weight tensor over the steps, and their geometric mean.
 
     Shape:
         (3, H, W), in [0, 1].

@@ -1,4 +1,4 @@
-"""A moving average of all that meta-training learns, which is validated, kept and released."""
+"""A moving average of everything meta-training learns, which is validated, kept and released."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 class WeightAverage(WeightAveraging):
-    """Average weights, step sizes and momentum over the outer steps; training itself goes on alone.
+    """Average weights, step sizes and momentum over the outer steps, without affecting training.
 
     Model:
         After outer step n: a <- d a + (1 - d) theta, d = min(decay, n / (n + 9)). The short memory
-        at the beginning forgets the untrained start. Validation, ``state_dict`` of a checkpoint and
-        the released prior hold a; ``current_model_state`` of a checkpoint holds theta.
+        at the beginning forgets the untrained start. Validation, the ``state_dict`` of a checkpoint
+        and the released prior use a; ``current_model_state`` of a checkpoint holds theta.
     Args:
         decay: in [0, 1); the average spans about 1 / (1 - decay) outer steps.
     Raises:
-        ValueError: ``decay`` outside [0, 1).
+        ValueError: If ``decay`` is outside [0, 1).
     References:
         Tarvainen and Valpola (2017), Mean teachers, arXiv:1703.01780.
     """
@@ -30,7 +30,7 @@ class WeightAverage(WeightAveraging):
             share = (count / (count + 9)).clamp(max=decay)
             return current + share * (averaged - current)
 
-        super().__init__(use_buffers=False, avg_fn=average)  # buffers are counters: copied
+        super().__init__(use_buffers=False, avg_fn=average)  # buffers are counters, so copied
         self.swapped = False
 
     def tensors(self) -> dict[str, Tensor]:
@@ -46,6 +46,6 @@ class WeightAverage(WeightAveraging):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Undo the swap of an interrupted validation, so that a checkpoint saved now is right."""
+        """Undo the swap of an interrupted validation, so that a checkpoint saved now is correct."""
         if self.swapped:
             self._swap_models(pl_module)

@@ -1,4 +1,4 @@
-"""Methods: what a user picks to solve a task, all of them deepinv Reconstructors."""
+"""Methods that a user can choose to solve a task, all of them deepinv Reconstructors."""
 
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet

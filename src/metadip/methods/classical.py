@@ -13,14 +13,14 @@ from metadip.types import InverseProblem, UserError
 
 
 class DenoiserReconstructor(Iterative):
-    """Remove Gaussian noise, told its level by the operator's noise model; nothing else.
+    """Remove Gaussian noise of the level given by the operator's noise model.
 
     Shape:
         ``forward(y, physics)``: y (B, C, H, W) -> (B, C, H, W).
     Args:
         denoiser: one of ``metadip.methods.denoisers``, or deepinv's.
     Raises:
-        UserError: when called, for another operator than ``Denoising`` with ``GaussianNoise``; see
+        UserError: If called with an operator other than ``Denoising`` with ``GaussianNoise``; see
             also the denoiser.
     Example:
         >>> import torch
@@ -32,12 +32,12 @@ class DenoiserReconstructor(Iterative):
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
-        # An operator that only adds noise has our scale.
+        # An operator that only adds noise already has our scale.
         super().__init__(denoiser, images=_images, steps=1, check=_check, rescale=False)
 
 
 def _check(problem: InverseProblem, denoiser: Denoiser, task: str) -> None:
-    """Raise ``UserError`` if a problem is no Gaussian denoising, or of other channels."""
+    """Raise ``UserError`` unless a problem is Gaussian denoising with matching channels."""
     name, channels = name_of(denoiser), getattr(denoiser, "channels", None)
     if not isinstance(problem.physics, Denoising):
         raise UserError(
@@ -64,5 +64,5 @@ def _images(problem: InverseProblem, denoiser: Denoiser) -> Iterator[Tensor]:
 
 
 def name_of(denoiser: Denoiser) -> str:
-    """Return what ``conf/denoiser`` calls a denoiser."""
+    """Return the name of a denoiser in ``conf/denoiser``."""
     return type(denoiser).__name__.lower()

@@ -1,7 +1,7 @@
-"""Denoisers of Gaussian noise that learn nothing: BM3D, non-local means, total variation, wavelets.
+"""Denoisers of Gaussian noise without learning: BM3D, non-local means, total variation, wavelets.
 
 Each takes a noisy image and the standard deviation of its noise, as deepinv's denoisers do, which
-can stand in their place. Images of a batch are independent of one another.
+can be used instead. Images of a batch are independent of one another.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from metadip.types import UserError
 
 IMPLEMENTATIONS = ("torch", "pypi")
 BM3D_MIN_PX = 8  # side of a block
-WAVELET_MIN_PX = 15  # db8 does not fit into less
-BM3D_CHUNK = 256  # groups of blocks at once: 0.1 GB of candidates; changes no result
+WAVELET_MIN_PX = 15  # db8 does not fit into smaller images
+BM3D_CHUNK = 256  # groups of blocks at once: 0.1 GB of candidates; does not change the result
 OPPONENT = torch.nn.functional.normalize(
     torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
 )
@@ -36,7 +36,7 @@ class Denoiser(Protocol):
     """
 
     def __call__(self, y: Tensor, noise_std: float, /) -> Tensor:
-        """Return the images without noise of standard deviation ``noise_std``."""
+        """Return the images with noise of standard deviation ``noise_std`` removed."""
         ...
 
 
@@ -51,8 +51,8 @@ class BM3D(nn.Module):
             package ``bm3d``, whose licence allows non-commercial use only. It groups blocks by
             luminance alone, and was 0.2 dB better in colour.
     Raises:
-        UserError: unknown ``implementation``, or its package is not installed; when called, an
-            image of less than 8 px.
+        UserError: If ``implementation`` is unknown or its package is not installed; when called, if
+            an image is smaller than 8 px.
     Cost: about 1 s for 64 px and 6 s for 128 px in colour on one thread ("torch").
     References: Dabov et al. (2007), doi:10.1109/TIP.2007.901238; in colour doi:10.1109/
         ICIP.2007.4378954.
@@ -90,9 +90,9 @@ class BM3D(nn.Module):
 
 
 def _in_opponent_colours(y: Tensor, denoise: Callable[[Tensor], Tensor]) -> Tensor:
-    """Denoise luminance and two colour differences in place of red, green and blue.
+    """Denoise luminance and two colour differences instead of red, green and blue.
 
-    Luminance gathers what the channels share; an orthonormal basis leaves the noise as it is.
+    Luminance collects what the channels share; an orthonormal basis leaves the noise as it is.
     """
     if y.shape[1] != 3:
         return denoise(y).to(y)
@@ -102,7 +102,7 @@ def _in_opponent_colours(y: Tensor, denoise: Callable[[Tensor], Tensor]) -> Tens
 
 
 def _authors_bm3d(y: Tensor, noise_std: float) -> Tensor:
-    """Call the package ``bm3d``, for colour its own form."""
+    """Call the package ``bm3d``, for colour images its colour version."""
     import bm3d
 
     in_colour = y.shape[1] == 3
@@ -117,10 +117,10 @@ class NLM(nn.Module):
 
     Args:
         patch_px: side of the neighbourhoods that are compared, at least 1.
-        distance_px: how far apart they may lie, at least 1.
+        distance_px: how far apart they may be, at least 1.
         h: decay of the weights in standard deviations of the noise, above 0.
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: If an argument is out of range.
     References: Buades et al. (2005), doi:10.1109/CVPR.2005.38.
     """
 
@@ -156,7 +156,7 @@ class TV(nn.Module):
     Args:
         weight: above 0.
     Raises:
-        ValueError: ``weight`` is not above 0.
+        ValueError: If ``weight`` is not above 0.
     References: Chambolle (2004), doi:10.1023/B:JMIV.0000011325.36760.1e.
     """
 
@@ -189,11 +189,10 @@ class Wavelet(nn.Module):
         Hard thresholding of each opponent colour.
 
     Args:
-        threshold: below which a coefficient is dropped, in standard deviations of the noise, above
-            0.
+        threshold: coefficients below it are dropped; in standard deviations of the noise, above 0.
     Raises:
-        ValueError: ``threshold`` is not above 0.
-        UserError: ptwt is not installed; when called, an image of less than 15 px.
+        ValueError: If ``threshold`` is not above 0.
+        UserError: If ptwt is not installed; when called, if an image is smaller than 15 px.
     References: Donoho and Johnstone (1994), doi:10.1093/biomet/81.3.425.
     """
 
@@ -210,7 +209,7 @@ class Wavelet(nn.Module):
         )
 
     def forward(self, y: Tensor, noise_std: float) -> Tensor:
-        """See ``Denoiser``; one image at a time, because its end is judged by all of them."""
+        """See ``Denoiser``; one image at a time, because a batch shares its stopping criterion."""
         threshold = self.threshold * noise_std
         height, width = y.shape[-2:]
         if min(height, width) < WAVELET_MIN_PX:
@@ -227,13 +226,13 @@ class Wavelet(nn.Module):
 
 
 def _need(package: str, what: str) -> None:
-    """Refuse to go on without an optional package."""
+    """Raise ``UserError`` if an optional package is missing."""
     if find_spec(package) is None:
         raise UserError(f"{what} needs the package {package}: pip install 'metadip[baselines]'")
 
 
 def _each(y: Tensor, function: Callable[..., NDArray[Any]], **options: Any) -> Tensor:
-    """Apply a function of scikit-image, which may drop the axis of one channel, to every image."""
+    """Apply a scikit-image function, which may drop the axis of a single channel, to each image."""
     pictures = y.permute(0, 2, 3, 1).double().cpu().numpy()  # (B, H, W, C)
     images = np.stack([function(picture, channel_axis=-1, **options) for picture in pictures])
     return torch.from_numpy(images.reshape(pictures.shape)).permute(0, 3, 1, 2).to(y)

@@ -16,7 +16,7 @@ AVERAGING = 0.99  # of the output [Ulyanov], where no rule stops the fit
 class DIP(FitReconstructor):
     """Reconstruct by the deep image prior: a network with random weights, fitted to one image.
 
-    With its defaults it is what ``infer.py method=dip`` runs.
+    The defaults are those of ``infer.py method=dip``.
 
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
@@ -26,11 +26,11 @@ class DIP(FitReconstructor):
         lr: Adam's step size, above 0.
         steps: weight updates per image.
         jitter: standard deviation of the noise added to the latent at every step, at least 0.
-        averaging: weight of the past in the averaged output, in [0, 1), 0 for none; None: 0.99, and
-            none with ``stopping``, which returns single iterates.
+        averaging: weight of the past in the averaged output, in [0, 1), 0 for no averaging; None
+            for 0.99, or no averaging with ``stopping``, which returns single iterates.
         stopping: a preset in ``conf/callbacks``, ``"es_wmv"``, ``"es_emv"``, ``"sv_es"`` or
             ``"discrepancy"``, or a hook of your own; None fits to the end.
-        execution: how images share the device, and in which precision.
+        execution: how images share the device, and at which precision.
         seed: image i of a batch draws weights, latent and jitter from ``seed + i``.
     Raises:
         UserError: If a preset is unknown.
@@ -84,6 +84,6 @@ def _network_of(preset: str) -> Representation:
 
 
 def _hooks_of(preset: str) -> list[Any]:
-    """Return the hooks of a preset but for its jitter, which is an argument of its own."""
+    """Return the hooks of a preset except its jitter, which is a separate argument."""
     nodes = config.compose("infer", ["method=dip", f"callbacks={preset}"]).callbacks
     return [config.build(node) for name, node in nodes.items() if name != "jitter"]

@@ -1,4 +1,4 @@
-"""The learned denoiser DRUNet, from weights that are read without running code."""
+"""The learned denoiser DRUNet, whose weights are read without running code."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FILES = {1: "drunet_deepinv_gray_finetune_26k.pth", 3: "drunet_deepinv_color_fin
 
 
 class DRUNet(nn.Module):
-    """Denoise with a U-Net that is told the noise level.
+    """Denoise with a U-Net that takes the noise level as input.
 
     Model:
-        64, 128, 256 and 512 channels, 4 residual blocks per scale, the noise level as one more
-        input channel.
+        64, 128, 256 and 512 channels, 4 residual blocks per scale, and the noise level as an
+        additional input channel.
     Args:
         weights: a file with the state dict of deepinv's or the authors' network, or "download" for
             deepinv's.
         channels: of the images, 3 or 1: there are weights for each.
     Raises:
-        UserError: no ``weights``, another number of ``channels``, or weights that cannot be had,
-            read or used; when called, an image of other channels.
+        UserError: If ``weights`` is missing, ``channels`` is not 3 or 1, or the weights cannot be
+            downloaded, read or used; when called, if an image has other channels.
     Cost: 32.6 M weights, 130 MB.
     References: Zhang et al. (2021), Plug-and-Play Image Restoration with Deep Denoiser Prior,
         arXiv:2008.13751.
@@ -45,7 +45,7 @@ class DRUNet(nn.Module):
             )
         state = _download(channels) if weights == "download" else _read(weights)
         self.channels = channels
-        with torch.device("meta"):  # drawing weights that are replaced would take seconds
+        with torch.device("meta"):  # drawing weights only to replace them would take seconds
             self.network = DeepinvDRUNet(channels, channels, pretrained=None)
         try:
             self.network.load_state_dict(state, assign=True)

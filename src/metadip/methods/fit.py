@@ -22,7 +22,7 @@ from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 logger = logging.getLogger(__name__)
 LARGER_STEP = 1e-3  # of Adam past the learned ones; it helped at 128 px (benchmarks/beyond.py)
-LARGER = 1.5  # times the size that a prior was learned at: from there on its loss is told of
+LARGER = 1.5  # times the size that a prior was learned at: from there on its loss is reported
 
 
 class FitReconstructor(Reconstructor):
@@ -30,7 +30,7 @@ class FitReconstructor(Reconstructor):
 
     Model:
         x_hat = f_theta(z) after ``steps`` updates of theta on the objective of A(f_theta(z))
-        against y, or the iterate that a stopping rule among the callbacks chose.
+        against y, or the iterate that a stopping rule among the callbacks chooses.
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
     Args:
@@ -41,10 +41,10 @@ class FitReconstructor(Reconstructor):
         callbacks: hooks such as ``metadip.callbacks.OutputEMA``; copied for every call.
         execution: see ``fit``.
         rescale: bring each operator to the scale of ``operator_scale`` inside the objective, for
-            step sizes that were learned there. Rules such as Adam need it not.
+            step sizes that were learned at that scale. Rules such as Adam do not need it.
         seed: image i of a batch draws its random stream from ``seed + i``.
     Raises:
-        ValueError: see ``fit``; or, when called, an image shape that cannot be told from y and
+        ValueError: See ``fit``; when called, if the image shape cannot be inferred from y and
             physics.
     Example:
         >>> import deepinv
@@ -76,11 +76,11 @@ class FitReconstructor(Reconstructor):
 
     @property
     def image_channels(self) -> int:
-        """Channels that the network makes."""
+        """Channels of the images that the network generates."""
         return self.prior.image_channels
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Raise where the prior cannot start from the problem, or the rule move what it has."""
+        """Raise if the prior cannot start from the problem, or the rule does not fit the prior."""
         try:
             start = self.prior.with_channels(problem.image_shape[0]).start(problem)
         except ValueError as error:
@@ -107,9 +107,9 @@ class FitReconstructor(Reconstructor):
     def reconstruct(
         self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
     ) -> list[FitResult]:
-        """Fit every problem; ``hooks`` come after the callbacks. Results carry curves.
+        """Fit every problem; ``hooks`` come after the callbacks. Results include curves.
 
-        Images much larger than those that the prior was learned on are told of in the log, once.
+        A message is logged once if images are much larger than those the prior was learned on.
         """
         learned_px = self.prior.learned_px
         if learned_px and any(max(p.image_shape[1:]) > LARGER * learned_px for p in problems):

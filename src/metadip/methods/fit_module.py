@@ -1,4 +1,4 @@
-"""Fits inside Lightning's predict: sharding over devices, progress and logging are Lightning's."""
+"""Fits inside Lightning's predict, which shards over devices, shows progress and logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FitModule(pl.LightningModule):
     Shape:
         A batch is a list of ``InverseProblem``; a prediction is a list of ``FitResult``.
     Args:
-        method: what reconstructs.
+        method: the reconstruction method.
     """
 
     def __init__(self, method: Method) -> None:
@@ -26,14 +26,14 @@ class FitModule(pl.LightningModule):
         self.method = method
 
     def predict_step(self, batch: list[InverseProblem], batch_idx: int) -> list[FitResult]:
-        """Solve the problems. No process waits for another."""
+        """Solve the problems; no process waits for another."""
         hooks = [hook for hook in self.trainer.callbacks if isinstance(hook, FitCallback)]  # type: ignore[attr-defined]
         return self.method.reconstruct(batch, hooks=hooks)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Move problems, operators included."""
+        """Move problems to the device, operators included."""
         if isinstance(batch, list) and all(
             isinstance(problem, InverseProblem) for problem in batch
         ):

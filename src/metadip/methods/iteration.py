@@ -1,4 +1,4 @@
-"""Iterations that fit no network, shown to the same hooks as fits."""
+"""Iterations that fit no network, watched by the same hooks as fits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Iterative(Reconstructor):
         denoiser: one of ``metadip.methods.denoisers``, or deepinv's.
         images: yields, for a problem and the denoiser, the start (1, C, H, W) and then the image of
             each step.
-        steps: how many of them, at least 1.
-        check: raises ``UserError`` if a problem, of a task of the name given, is not served.
+        steps: number of steps, at least 1.
+        check: raises ``UserError`` if a problem, of the task with the given name, is not supported.
         rescale: bring the operators of ``forward`` to the scale of ours, see ``rescaled``.
     """
 
@@ -45,11 +45,11 @@ class Iterative(Reconstructor):
 
     @property
     def image_channels(self) -> int | None:
-        """Those of a denoiser whose weights are for one number of channels."""
+        """The channels of a denoiser whose weights are for one number of channels."""
         return getattr(self.denoiser, "channels", None)
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Raise ``UserError`` if the iteration does not serve a problem."""
+        """Raise ``UserError`` if the iteration does not support a problem."""
         self._check(problem, self.denoiser, task)
 
     def forward(
@@ -83,11 +83,11 @@ def watch(
 ) -> FitResult:
     """Draw ``steps`` + 1 images, show each to the hooks, and return the last.
 
-    The curve ``loss`` is the misfit ||A(x_hat) - y||^2 / n. Hooks may record and stop; there is no
+    The curve ``loss`` is the misfit ||A(x_hat) - y||^2 / n. Hooks may record and stop; there are no
     inputs to perturb and no weights to look at.
 
     Shape:
-        ``images``: (1, C, H, W) each, the first of them before any step.
+        ``images``: (1, C, H, W) each, the first one before any step.
     """
     y = problem.y
     begin = _now(y)

@@ -25,7 +25,7 @@ def load(
 ) -> FitReconstructor:
     """Load a meta-learned prior as a deepinv ``Reconstructor``.
 
-    Then ``metadip.load("faces64")(y, physics)`` is the reconstruction, of images with 1 to 4
+    ``metadip.load("faces64")(y, physics)`` then returns the reconstruction, for images with 1 to 4
     channels and any size.
 
     Args:
@@ -33,17 +33,17 @@ def load(
         steps: weight updates per image.
         beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
-        adam_lr: step size of "adam" there, above 0; None keeps the prior's own. Images larger than
-            those that a prior was learned on may gain from more, see ``docs/meta_training.md``.
+        adam_lr: step size of "adam", above 0; None keeps the prior's own. Images larger than those
+            that a prior was learned on may need a larger one, see ``docs/meta_training.md``.
         rescale: bring operators to the scale at which the step sizes were learned, see
-            ``metadip.physics.scaling``; where a measurement comes as a problem, as in
-            ``reconstruct``, the problem says its scale.
+            ``metadip.physics.scaling``; a measurement passed as a problem, as in ``reconstruct``,
+            brings its own scale.
         callbacks: hooks such as ``metadip.callbacks.DiscrepancyPrinciple``; copied for every call.
         execution: how images share the device, see ``metadip.fitting.Execution``.
         seed: image i of a batch draws its random streams from ``seed + i``.
     Raises:
-        UserError: unknown ``beyond``; ``adam_lr`` not above 0, or with another rule than "adam",
-            which has no use for it; see also ``metadip.checkpoint.load_prior``.
+        UserError: If ``beyond`` is unknown, or ``adam_lr`` is not above 0 or given for a rule other
+            than "adam", which does not use it; see also ``metadip.checkpoint.load_prior``.
     """
     from metadip.checkpoint import load_prior
     from metadip.config import check_positive

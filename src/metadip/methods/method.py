@@ -1,4 +1,4 @@
-"""What every method looks like to a run."""
+"""The interface of a method."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Method(Protocol):
 
     @property
     def image_channels(self) -> int | None:
-        """Channels that pictures are read with; None: any."""
+        """Number of channels to read images with; None for any."""
         ...
 
     def to(self, device: torch.device | str) -> Self:
-        """Move what it holds; see ``torch.nn.Module.to``."""
+        """Move the method to a device; see ``torch.nn.Module.to``."""
         ...
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Refuse a problem that cannot be served by a ``UserError``; ``task`` is its name."""
+        """Raise ``UserError`` if a problem is not supported; ``task`` is the name of its task."""
         ...
 
     def reconstruct(

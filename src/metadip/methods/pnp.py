@@ -16,13 +16,13 @@ from metadip.types import InverseProblem, UserError
 
 SUBGRADIENT_STEPS = 10  # of an update for amplitudes [MetaDIP]
 POWER_STEPS, POWER_MARGIN = 30, 1.1  # power iterations come within a few per cent from below
-FIRST_STRENGTH = 0.5  # of the first turn: about the noise of A^T y in compressive sensing at 0.1
+FIRST_STRENGTH = 0.5  # first iteration: about the noise of A^T y in compressive sensing at 0.1
 
 Update = Callable[[Tensor], Tensor]  # from z = v - u to x
 
 
 class PnPADMM(Iterative):
-    """Reconstruct by turns from the measurement and with a denoiser.
+    """Reconstruct by alternating between a data update and a denoiser.
 
     Model:
         x <- argmin_x 1/2 ||A(x) - y||^2 + rho/2 ||x - (v - u)||^2
@@ -30,28 +30,28 @@ class PnPADMM(Iterative):
         u <- u + x - v
         ``iterations`` times; v is returned. strength_k falls geometrically from 0.5 to
         ``strength``: a start as far off as A^T y would pass a weak denoiser unchanged. For a linear
-        A the first line is solved in closed form where deepinv knows one, else by conjugate
-        gradients, and v begins as A^T y. For amplitudes y = |B x| it is 10 subgradient steps of
-        length 1 / (||B||^2 + rho) from v - u, which for y >= 0 never raise the objective, and v
-        begins as a flat grey image with the energy of y: images are not negative, so it correlates
-        with the truth and settles the sign. The operator is taken at the scale E||A x||^2 =
-        ||x||^2, so that one rho serves many.
+        A, the first line is solved in closed form if deepinv has one, else by conjugate gradients,
+        and v starts as A^T y. For amplitudes y = |B x|, it is 10 subgradient steps of length
+        1 / (||B||^2 + rho) from v - u, which for y >= 0 never raise the objective, and v starts as
+        a flat grey image with the energy of y: images are not negative, so it correlates with the
+        truth and fixes the sign. The operator is scaled so that E||A x||^2 = ||x||^2; one rho then
+        works for many operators.
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
     Args:
         denoiser: one of ``metadip.methods.denoisers``, or deepinv's.
-        strength: noise level that the denoiser is told at last, in [0, 1] intensity, above 0.
+        strength: noise level of the denoiser in the last iteration, in [0, 1] intensity, above 0.
         penalty: rho, above 0.
         iterations: at least 1.
     Raises:
-        ValueError: an argument is out of range.
-        UserError: when called, for an operator that is neither linear nor the magnitude of a linear
-            one, or complex measurements; see also the denoiser.
+        ValueError: If an argument is out of range.
+        UserError: When called, if the operator is neither linear nor the magnitude of a linear one,
+            or the measurements are complex; see also the denoiser.
     Cost: ``iterations`` calls of the denoiser per image.
     References:
         Venkatakrishnan et al. (2013), doi:10.1109/GlobalSIP.2013.6737048.
         Zhang et al. (2021), arXiv:2008.13751, section 4.2 (strengths that fall geometrically).
-        Zhang et al. (2022), MetaDIP, arXiv:2209.08452 (as its baseline).
+        Zhang et al. (2022), MetaDIP, arXiv:2209.08452 (as a baseline).
     """
 
     def __init__(
@@ -107,7 +107,7 @@ def strengths(last: float, count: int) -> list[float]:
 
 
 def start_of(problem: InverseProblem) -> Tensor:
-    """Return the image from which an iteration starts: A^T y, of amplitudes a flat one."""
+    """Return the image that an iteration starts from: A^T y, or a flat one for amplitudes."""
     y, physics = problem.y, problem.physics
     if not isinstance(physics, Magnitude):
         adjoint: Tensor = physics.A_adjoint(y)
@@ -118,7 +118,7 @@ def start_of(problem: InverseProblem) -> Tensor:
 
 
 def data_update(problem: InverseProblem, *, penalty: float) -> Update:
-    """Return the map from z = v - u to the x that suits the measurement and lies near z."""
+    """Return the map from z = v - u to the x that fits the measurement and is close to z."""
     y, physics, weight = problem.y, problem.physics, problem.scale**2
     if not isinstance(physics, Magnitude):
 

@@ -1,4 +1,4 @@
-"""Other ways to begin a fit well, the honest rivals of a meta-learned start."""
+"""Other good starts of a fit, the baselines for a meta-learned one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metadip.fitting.rules import Optimizer
     from metadip.priors import Representation
 
-SAMPLE_PICTURE = "chelsea.png"  # of scikit-image; none that other presets restore
+SAMPLE_PICTURE = "chelsea.png"  # of scikit-image; no other preset restores it
 
 
 def from_weights(
@@ -35,8 +35,8 @@ def from_weights(
 ) -> FitReconstructor:
     """Fit from learned weights by a rule that was not learned with them.
 
-    With weights of ``experiment=denoiser64`` this is the supervised warm start: a network trained
-    as an ordinary denoiser, then fitted to the measurement.
+    With the weights of ``experiment=denoiser64`` this is the supervised warm start: a network
+    trained as an ordinary denoiser, then fitted to the measurement.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of training.
@@ -80,11 +80,11 @@ def from_single_image(
         optimizer: the update rule, in both fits.
         steps: weight updates per image.
         image: file of the clean image; None takes a picture that ships with scikit-image.
-        size_px: side to which it is cropped and resized.
-        image_steps: weight updates on the clean image, made once.
+        size_px: side that it is cropped and resized to.
+        image_steps: weight updates on the clean image, done once.
         callbacks: of the fits that follow, see ``FitReconstructor``.
         execution: of both fits, see ``metadip.fitting.fit``.
-        seed: of the weights that the clean image is fitted from, and of the fits.
+        seed: of the weights that the fit of the clean image starts from, and of the fits.
     Raises:
         UserError: If ``image`` cannot be read, or a number is below 1.
     References:
@@ -104,7 +104,7 @@ def from_single_image(
 
 
 class SingleImageStart(FitReconstructor):
-    """Fit a clean image when the first measurement comes, and go on from its weights.
+    """Fit a clean image on the first call, and start every fit from its weights.
 
     Args:
         prior: an untrained representation.

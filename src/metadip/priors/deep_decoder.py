@@ -1,4 +1,4 @@
-"""The deep decoder: an image from a coarse latent, by 1x1 convolutions and upsampling alone."""
+"""The deep decoder: an image from a coarse latent, by 1x1 convolutions and upsampling only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeepDecoder(Representation):
         ``doublings`` + 1 layers B_i, each a 1x1 convolution of k to k channels without bias,
         bilinear upsampling by 2 (all but the last layer), ReLU, and BatchNorm on the image at hand;
         x = sigmoid(C B_d ... B_0 z) with a 1x1 convolution C. z ~ U(0, noise_scale) stays fixed.
-        There are k (k + 2) (doublings + 1) + k * out_channels weights.
+        The number of weights is k (k + 2) (doublings + 1) + k * out_channels.
     Shape:
         One input, ``z`` (B, k, h, w) with h = ceil(H / 2^doublings), at least 2, and w likewise;
         the image is cropped to H x W. BatchNorm mixes a batch, so independent images are given one
@@ -34,12 +34,12 @@ class DeepDecoder(Representation):
         width: k, at least 1; 128 has 100,224 weights for colour, 64 has 25,536.
         doublings: how often the size is doubled, at least 1; 5 in the authors' code.
         noise_scale: z is U(0, noise_scale); 0.1 in the authors' code.
-        seed: of the stored z, which a learned prior starts every image from.
+        seed: of the stored z, which a learned prior uses for every image.
         learned: whether the stored weights are a learned start.
         learned_px: side of the images that it was learned on, if known.
     Raises:
         ValueError: If ``out_channels``, ``width`` or ``doublings`` is below 1; in ``start``, if the
-            image has another number of channels than the network makes.
+            number of channels of the image differs from that of the network.
     References:
         Heckel and Hand (2019), Deep Decoder, arXiv:1810.03982; layers as in the authors' code.
     Example:
@@ -79,7 +79,7 @@ class DeepDecoder(Representation):
 
     @property
     def image_channels(self) -> int:
-        """Channels of the images that the network makes."""
+        """Channels of the images that the network generates."""
         return self.out_channels
 
     @property
@@ -88,10 +88,10 @@ class DeepDecoder(Representation):
         return dict(self.network.named_parameters(prefix="network"))
 
     def with_channels(self, channels: int) -> Representation:
-        """Return an untrained prior for images of another number of channels.
+        """Return an untrained prior for images with another number of channels.
 
         Raises:
-            ValueError: If the prior is learned and has another number.
+            ValueError: If the prior is learned and has another number of channels.
         """
         if self.learned or channels == self.out_channels:
             return super().with_channels(channels)
@@ -100,7 +100,7 @@ class DeepDecoder(Representation):
         return other.to(next(self.network.parameters()))
 
     def start(self, problem: InverseProblem) -> Start:
-        """Return the weights, and z for the size of a problem's image."""
+        """Return the weights, and z for the image size of a problem."""
         channels, height, width = problem.image_shape
         if channels != self.out_channels:
             raise ValueError(
@@ -120,7 +120,7 @@ class DeepDecoder(Representation):
         return Estimate(self.network(z)[..., :height, :width])
 
     def _cells(self, side: int) -> int:
-        """Return how many cells of the latent a side in pixels takes."""
+        """Return the number of latent cells for a side in pixels."""
         cell_px: int = 2**self.doublings
         return max(-(-side // cell_px), FEWEST_CELLS)
 

@@ -1,4 +1,4 @@
-"""What enters a network in place of noise: pixel positions, or the back-projected measurement."""
+"""Network inputs other than noise: pixel positions, or the back-projected measurement."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from metadip.types import InverseProblem
 
 
 class NetworkInput(Protocol):
-    """Makes z; ``Latent`` is the usual one."""
+    """Make z; ``Latent`` is the usual one."""
 
     channels: int
     description: dict[str, Any]
 
     def redraw(self, seed: int, size_px: int | None = None) -> None:
-        """Draw anew what is random."""
+        """Redraw everything random."""
         ...
 
     def of(self, problem: InverseProblem) -> Tensor:
@@ -28,7 +28,7 @@ class NetworkInput(Protocol):
 
 @registered("coordinates")
 class Coordinates(nn.Module):
-    """Give every pixel its position, the input of a coordinate network such as ``Siren``.
+    """Return the position of every pixel, the input of a coordinate network such as ``Siren``.
 
     Model:
         Row and column of the pixel's centre, from -1 to 1 along the longer side of the image.
@@ -62,14 +62,14 @@ class Coordinates(nn.Module):
 
 @registered("back_projection")
 class BackProjection(nn.Module):
-    """Give the network A^T y, which is y itself in denoising: the input of a supervised denoiser.
+    """Return A^T y, which is y itself in denoising: the input of a supervised denoiser.
 
     Shape:
         ``of`` -> (1, channels, H, W).
     Args:
         channels: of the images.
     Raises:
-        ValueError: when used, a problem whose operator has no adjoint.
+        ValueError: When used, if the operator of the problem has no adjoint.
     References:
         Barbano et al. (2021), An Educated Warm Start for Deep Image Prior-based Micro CT
         Reconstruction, arXiv:2111.11926 (a network trained on such inputs, then fitted).

@@ -1,4 +1,4 @@
-"""The latent z of a prior: noise, and Fourier features of the pixel position."""
+"""The latent z of a prior: noise and Fourier features of the pixel position."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Latent(nn.Module):
     Model:
         z = [noise; sin(2 pi i / w_j); cos(2 pi i / w_j); sin(2 pi k / w_j); cos(2 pi k / w_j)] with
         i, k the row and column in pixels and J wavelengths w_j spaced evenly in the logarithm.
-        Because the pitch is per pixel, weights that were learned at one size meet the same input at
+        Because wavelengths are in pixels, weights learned at one size see the same input at
         another. The noise is one stored square that is cropped for smaller images and repeated for
-        larger ones; it is fixed unless its ``requires_grad`` is set, then meta-training learns it.
+        larger ones; it is fixed unless its ``requires_grad`` is set: meta-training then learns it.
     Shape:
         ``forward(height, width)`` -> (1, noise_channels + 4 J, height, width).
     Args:
@@ -33,7 +33,8 @@ class Latent(nn.Module):
         max_wavelength_px: longest wavelength.
         seed: fixes the noise.
     Raises:
-        ValueError: ``noise_channels`` or ``size_px`` below 1, or wavelengths not in 2 < min <= max.
+        ValueError: If ``noise_channels`` or ``size_px`` is below 1, or the wavelengths do not
+            satisfy 2 < min <= max.
     References:
         Zhang et al. (2022), MetaDIP, arXiv:2209.08452 (a Fourier feature map appended to fixed
         noise). Shu et al. (2022), PIP (8 log-spaced frequencies, sine and cosine on both axes).
@@ -76,7 +77,7 @@ class Latent(nn.Module):
         self.redraw(seed)
 
     def redraw(self, seed: int, size_px: int | None = None) -> None:
-        """Replace the stored noise by that of another seed, optionally of another size."""
+        """Replace the stored noise by that of another seed, optionally with another size."""
         size = self.noise.shape[-1] if size_px is None else size_px
         generator = torch.Generator().manual_seed(seed)
         noise = (

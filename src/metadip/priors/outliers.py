@@ -1,4 +1,4 @@
-"""An image and sparse outliers of its measurement: double over-parameterisation."""
+"""An image and the sparse outliers of its measurement: double over-parameterisation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from metadip.seeding import Stream, generator_of
 from metadip.types import Estimate, InverseProblem, Named, Start
 
 IMAGE = "image."  # before the weights of the image's own representation
-OUTLIERS = 1  # of the stream of latents: z takes the stream itself
+OUTLIERS = 1  # substream of the latents' stream: z uses the stream itself
 
 
 @registered("with_outliers")
 class WithOutliers(Representation):
-    """Generate an image, and outliers of its measurement that no image has to explain.
+    """Generate an image, and outliers of its measurement that the image need not explain.
 
     Model:
         The residual becomes A(f_theta(z)) + g * g - h * h - y. Gradient descent from small g and h,
-        with a step size far above that of theta, finds sparse outliers: the product makes it prefer
-        few large values.
+        with a step size far above that of theta, finds sparse outliers: the product favours few
+        large values.
     Shape:
         The inputs of the image's representation, and ``g``, ``h``, each of the shape of y.
     Args:
@@ -31,7 +31,7 @@ class WithOutliers(Representation):
         init_std: g, h ~ N(0, init_std^2), above 0; 1e-5 in the authors' code.
     Raises:
         ValueError: If ``init_std`` is not above 0; in ``start``, if the measurement is complex or
-            the image's representation cannot serve the problem.
+            the image's representation does not support the problem.
     References:
         You et al. (2020), Robust Recovery via Implicit Bias of Discrepant Learning Rates for Double
         Over-parameterization, arXiv:2006.08857, equation 5.
@@ -54,10 +54,10 @@ class WithOutliers(Representation):
         return {IMAGE + name: weight for name, weight in self.image.weights.items()}
 
     def with_channels(self, channels: int) -> WithOutliers:
-        """Return the same representation for images of another number of channels.
+        """Return the same representation for images with another number of channels.
 
         Raises:
-            ValueError: If that of the image has none.
+            ValueError: If the image's representation does not support that number.
         """
         return WithOutliers(self.image.with_channels(channels), init_std=self.init_std)
 
@@ -68,7 +68,7 @@ class WithOutliers(Representation):
         return copied
 
     def start(self, problem: InverseProblem) -> Start:
-        """Return where the image starts, and g and h from the image's seed."""
+        """Return the start of the image, with g and h drawn from the image's seed."""
         y = problem.y
         if y.is_complex():
             raise ValueError("outliers are estimated of real measurements, and these are complex")
@@ -93,7 +93,7 @@ class WithOutliers(Representation):
     def refresh(
         self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
     ) -> Named:
-        """Return the inputs of the next step, those of the image from its own representation."""
+        """Return the inputs of the next step; those of the image come from its representation."""
         own = {name: inputs[name] for name in ("g", "h")}
         others = {name: tensor for name, tensor in inputs.items() if name not in own}
         return {**self.image.refresh(others, estimate, problem, step), **own}

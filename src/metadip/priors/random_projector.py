@@ -16,11 +16,11 @@ from metadip.types import InverseProblem
 
 @registered("random_projector")
 class RandomProjector(nn.Module):
-    """Normalise the latent, then map it to an image by a skip network.
+    """Normalise the latent, then map it to an image with a skip network.
 
     Model:
-        x = G(BN(z)). BatchNorm takes the image's own statistics, so the scale of z does not matter.
-        What moves is the optimiser's to say: in the paper z and the affine parameters of every
+        x = G(BN(z)). BatchNorm uses the image's own statistics, so the scale of z does not matter.
+        The optimiser decides what is updated: in the paper, z and the affine parameters of every
         BatchNorm, while convolutions stay as drawn.
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H, W), see ``SkipUNet``.
@@ -66,7 +66,7 @@ class RandomProjector(nn.Module):
 
 @registered("gaussian_latent")
 class GaussianLatent:
-    """Make z of Gaussian noise, the size of the image.
+    """Make z of Gaussian noise of the size of the image.
 
     Model:
         z ~ N(0, noise_std^2).
@@ -75,7 +75,7 @@ class GaussianLatent:
     Args:
         channels: of z, at least 1.
         noise_std: above 0; 0.1 in the Deep Random Projector.
-        seed: fixes z until it is drawn anew.
+        seed: fixes z until it is redrawn.
     Raises:
         ValueError: If ``channels`` is below 1 or ``noise_std`` not above 0.
     """
@@ -90,7 +90,7 @@ class GaussianLatent:
         self.channels, self.noise_std, self.seed = channels, noise_std, seed
 
     def redraw(self, seed: int, size_px: int | None = None) -> None:
-        """Take another seed."""
+        """Set another seed."""
         self.seed = seed
 
     def of(self, problem: InverseProblem) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a fit generates images from, and how its weights are drawn."""
+"""The base class of what a fit generates images from, and how weights are drawn."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ INPUTS = "inputs."  # before the name of an input, where weights and inputs are 
 class Representation(nn.Module):
     """Generate images, and whatever else explains a measurement, from weights and inputs.
 
-    A *neural representation* f_theta(z): ``start`` says where the fit of an image begins,
+    A *neural representation* f_theta(z): ``start`` defines where the fit of an image starts,
     ``forward`` generates, ``refresh`` may change the inputs from one step to the next.
 
     Args:
-        learned: whether the stored weights are a start that was learned; else every image draws
-            its own from its seed.
+        learned: whether the stored weights are a learned start; otherwise each image draws its own
+            from its seed.
         learned_px: side of the images that it was learned on, if known.
     """
 
@@ -42,14 +42,14 @@ class Representation(nn.Module):
     @property
     @abstractmethod
     def weights(self) -> Named:
-        """The parameters that a fit may move, by parameter name."""
+        """The parameters that a fit may update, by name."""
 
     @abstractmethod
     def start(self, problem: InverseProblem) -> Start:
-        """Return where the fit of a problem begins; what is learned keeps its graph.
+        """Return where the fit of a problem starts; what is learned keeps its graph.
 
         Raises:
-            ValueError: If the representation cannot serve the problem.
+            ValueError: If the representation does not support the problem.
         """
 
     @abstractmethod
@@ -59,9 +59,9 @@ class Representation(nn.Module):
     def refresh(
         self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
     ) -> Named:
-        """Return the inputs of step ``step + 1``; by default they stay.
+        """Return the inputs of step ``step + 1``; by default they do not change.
 
-        Called alike at test time and in meta-training, for one image at a time.
+        Called for one image at a time, both at test time and in meta-training.
 
         Args:
             inputs: of step ``step``, without jitter and before its update, (1, ...) each.
@@ -78,10 +78,10 @@ class Representation(nn.Module):
         return type(self).refresh is not Representation.refresh
 
     def with_channels(self, channels: int) -> Representation:
-        """Return the same representation for images of another number of channels.
+        """Return the same representation for images with another number of channels.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If the representation does not support that number.
         """
         if channels != self.image_channels:
             raise ValueError(
@@ -97,14 +97,14 @@ class Representation(nn.Module):
         return copied
 
     def drawn(self, seed: int) -> Self:
-        """Return a copy whose weights are drawn anew from ``seed``."""
+        """Return a copy whose weights are redrawn from ``seed``."""
         return draw_weights(self, seed=seed_of(seed, Stream.WEIGHTS))
 
 
 def draw_weights(module: Module, *, seed: int) -> Module:
-    """Return a copy of a module with weights drawn anew by its parts' own rules from ``seed``.
+    """Return a copy of a module with weights redrawn from ``seed`` by the rules of its submodules.
 
-    The draw happens on the CPU, so that a seed means the same weights on every device; no global
+    Weights are drawn on the CPU, so that a seed gives the same weights on every device; no global
     random state is changed.
     """
     device = next(module.parameters()).device

@@ -1,4 +1,4 @@
-"""A network of sines from pixel position to colour (SIREN)."""
+"""A network with sine activations from pixel position to colour (SIREN)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metadip.registry import registered
 
-MID_GREY = 0.5  # an untrained output is near 0, images are around this
+MID_GREY = 0.5  # an untrained output is near 0, image values are around this
 
 
 class _Sine(nn.Linear):
@@ -21,7 +21,7 @@ class _Sine(nn.Linear):
         super().__init__(c_in, c_out)
 
     def reset_parameters(self) -> None:
-        """Draw the weights; the bias as usual."""
+        """Draw the weights; the bias as in ``nn.Linear``."""
         nn.init.uniform_(self.weight, -self.bound, self.bound)
         bias_bound = 1 / math.sqrt(self.in_features)
         nn.init.uniform_(self.bias, -bias_bound, bias_bound)
@@ -29,21 +29,21 @@ class _Sine(nn.Linear):
 
 @registered("siren")
 class Siren(nn.Module):
-    """Map each pixel's input to its colour by a multilayer perceptron of sines.
+    """Map each pixel's input to its colour by a multilayer perceptron with sine activations.
 
     Model:
         h_1 = sin(omega (W_1 z + b_1)), h_{i+1} = sin(omega (W_i h_i + b_i)), x = W h_L + b + 1/2.
         W_1 ~ U(+-1 / in), the others U(+-sqrt(6 / in) / omega). The output is not bounded.
     Shape:
-        (B, in_channels, H, W) -> (B, out_channels, H, W), every pixel on its own.
+        (B, in_channels, H, W) -> (B, out_channels, H, W), each pixel independently.
     Args:
         in_channels: of the input, 2 for ``Coordinates``.
         out_channels: channels of the image, 3 for colour.
         width: units of every hidden layer, at least 1.
-        n_layers: L, hidden layers, at least 1.
+        n_layers: L, number of hidden layers, at least 1.
         omega: highest frequency of the first layer, in radians per unit of the input, above 0.
     Raises:
-        ValueError: an argument outside the range given here.
+        ValueError: If an argument is outside the range given here.
     References:
         Sitzmann et al. (2020), Implicit Neural Representations with Periodic Activation Functions,
         arXiv:2006.09661. Tancik et al. (2021), Learned Initializations, arXiv:2012.02189 (the

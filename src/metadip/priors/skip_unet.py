@@ -28,7 +28,7 @@ def _conv(c_in: int, c_out: int, kernel: int, padding: Padding, stride: int = 1)
 
 
 class _Scale(nn.Module):
-    """One resolution: half it, process what lies below, double it, join with the skip branch."""
+    """One scale: halve the resolution, run the next scale, upsample, join with the skip branch."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class SkipUNet(nn.Module):
         At every scale: a 1x1 skip branch beside a stride-2 branch of two 3x3 convolutions, which
         holds the next scale and is upsampled; both are joined, normalised, and pass a 3x3 and a 1x1
         convolution. Every convolution has a bias and is followed by BatchNorm on the image at hand
-        and LeakyReLU(0.2); last a 1x1 convolution and a sigmoid. Nothing depends on ``eval()``.
-        With ``residual`` the input is an image, to which the last convolution adds its output, and
-        there is no sigmoid: BatchNorm on one image would lose its brightness.
+        and LeakyReLU(0.2); last come a 1x1 convolution and a sigmoid. Nothing depends on
+        ``eval()``. With ``residual``, the input is an image, to which the last convolution adds its
+        output, and there is no sigmoid: BatchNorm on one image would lose its brightness.
     Shape:
-        (B, in_channels, H, W) -> (B, out_channels, H, W) for any H and W: the input is extended by
+        (B, in_channels, H, W) -> (B, out_channels, H, W) for any H and W: the input is padded at
         its border to a multiple of 2^scales, at least twice that, and the output is cropped.
         BatchNorm mixes a batch, so independent images are given one at a time or under
         ``torch.func.vmap``.
@@ -89,13 +89,14 @@ class SkipUNet(nn.Module):
         in_channels: channels of the latent.
         out_channels: channels of the image, 3 for colour.
         channels: width of each scale, finest first.
-        skip_channels: width of each skip branch, 0 for none; as many as ``channels``.
+        skip_channels: width of each skip branch, 0 for none; same length as ``channels``.
         upsampling: "bilinear" (corners not aligned) or "nearest".
         padding: "reflect" or "zeros".
-        residual: whether the network corrects its input, an image of as many channels.
+        residual: whether the network corrects its input, an image with as many channels.
     Raises:
-        ValueError: no scale, widths below 1, another number of skips than of scales, unknown
-            upsampling or padding, or ``residual`` with other channels than the input has.
+        ValueError: If there is no scale, a width is below 1, the numbers of skips and scales
+            differ, ``upsampling`` or ``padding`` is unknown, or ``residual`` is set and the numbers
+            of input and output channels differ.
     References:
         Ulyanov, Vedaldi, Lempitsky (2018), Deep Image Prior, arXiv:1711.10925; wiring as in the
         authors' code. 2,217,831 weights at in 32, out 3, five scales of 128, skips of 4, as there.
@@ -162,5 +163,5 @@ def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def _extension(size: int, multiple: int) -> int:
-    """Return by how much ``size`` must grow; reflection needs 2 pixels at the coarsest scale."""
+    """Return the padding that ``size`` needs; reflection needs 2 pixels at the coarsest scale."""
     return max(-(-size // multiple), 2) * multiple - size
