@@ -1,4 +1,4 @@
-"""The data modules that ``conf/data`` names: one function per file, its keys are the arguments."""
+"""The data modules of ``conf/data``: one function per file, whose keys are its arguments."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ def celeba_data(
     task: Task | None,
     seed: int,
 ) -> ImageDataModule:
-    """Build the data module of CelebA, or of other faces in its layout.
+    """Build the data module for CelebA, or for other faces in its layout.
 
     Args:
         root, crop_px, size_px, flip: see ``CelebA``.
         download: fetch CelebA into ``root`` first, unless it is there.
         loader, task, seed: see ``ImageDataModule``.
     Raises:
-        UserError: when the data are first needed, see ``CelebA`` and ``download_celeba``.
+        UserError: If the data are bad; raised on first use, see ``CelebA`` and
+            ``download_celeba``.
     """
     make = partial(CelebA, root, crop_px=crop_px, size_px=size_px, flip=flip, seed=seed)
     return ImageDataModule(
@@ -57,13 +58,13 @@ def folder_data(
     task: Task | None,
     seed: int,
 ) -> ImageDataModule:
-    """Build the data module of any folder of images.
+    """Build the data module for any folder of images.
 
     Args:
         root, channels, crop_px, size_px, flip: see ``ImageFolder``.
         loader, task, seed: see ``ImageDataModule``.
     Raises:
-        UserError: when the data are first needed, see ``ImageFolder``.
+        UserError: If the data are bad; raised on first use, see ``ImageFolder``.
     """
     make = partial(
         ImageFolder, root, channels=channels, crop_px=crop_px, size_px=size_px, flip=flip, seed=seed
@@ -88,14 +89,14 @@ def natural_data(
     task: Task | None,
     seed: int,
 ) -> ImageDataModule:
-    """Build the data module of random patches of photographs.
+    """Build the data module for random patches of photographs.
 
     Args:
         root: a folder or a list of folders, see ``NaturalPatches``.
         size_px, flip, patches_per_image: see ``Patches``.
         loader, task, seed: see ``ImageDataModule``.
     Raises:
-        UserError: when the data are first needed, see ``NaturalPatches``.
+        UserError: If the data are bad; raised on first use, see ``NaturalPatches``.
     """
     make = partial(
         NaturalPatches,
@@ -123,13 +124,13 @@ def mixture_data(
     task: Task | None,
     seed: int,
 ) -> ImageDataModule:
-    """Build the data module of several sources of images.
+    """Build the data module for several sources of images.
 
     Args:
         sources, weights: see ``ImageMixture``.
         loader, task, seed: see ``ImageDataModule``.
     Raises:
-        UserError: ``weights`` are bad; when the data are first needed, see ``ImageMixture``.
+        UserError: If ``weights`` are bad or, on first use, the data are; see ``ImageMixture``.
     """
     check_weights(weights, sources, key="data.weights")
     make = partial(ImageMixture, sources, weights=weights, seed=seed)
@@ -146,13 +147,13 @@ def mixture_data(
 def sample_data(
     size_px: int, *, flip: bool, loader: LoaderSettings, task: Task | None, seed: int
 ) -> ImageDataModule:
-    """Build the data module of the pictures that ship with scikit-image.
+    """Build the data module for the pictures that ship with scikit-image.
 
     Args:
         size_px, flip: see ``SamplePatches``.
         loader, task, seed: see ``ImageDataModule``.
     Raises:
-        UserError: when the data are first needed, see ``SamplePatches``.
+        UserError: If the data are bad; raised on first use, see ``SamplePatches``.
     """
     make = partial(SamplePatches, size_px=size_px, flip=flip, seed=seed)
     return ImageDataModule(

@@ -1,4 +1,4 @@
-"""CelebA faces in the layout in which the data set is published."""
+"""CelebA faces in the published layout of the data set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def download_celeba(root: str | Path) -> None:
     """Download CelebA to ``root/celeba`` through torchvision, unless it is there.
 
     Raises:
-        UserError: the download failed, for any reason.
+        UserError: If the download fails, for any reason.
     """
     if celeba_folder(root) is not None:
         return
@@ -46,10 +46,10 @@ def download_celeba(root: str | Path) -> None:
 
 
 def read_partition(path: Path) -> dict[str, str]:
-    """Read the split of every image from lines of file name and 0 (train), 1 (val) or 2 (test).
+    """Read the split of each image from lines of a file name and 0 (train), 1 (val) or 2 (test).
 
     Raises:
-        UserError: the file is missing, or has a line that is not of this form.
+        UserError: If the file is missing or has a line of another form.
     """
     if not path.is_file():
         raise UserError(
@@ -75,16 +75,16 @@ class CelebA(Dataset[CleanImage]):
 
     Shape:
         Item: ``x`` (3, size_px, size_px), or (3, crop_px, crop_px), or the file's own size.
-        Published: 178x218.
+        Published images are 178x218.
     Args:
-        root: folder that holds the two, or whose subfolder ``celeba`` does.
+        root: folder that holds both, or whose subfolder ``celeba`` does.
         split: train, val or test; None takes every image and needs no partition file.
         crop_px, size_px: see ``crop_and_resize``.
-        flip: mirror half of the training images, drawn by (seed, epoch, index); other splits never.
-        seed: starts the random choices.
+        flip: mirror half of the training images, and no others, drawn by (seed, epoch, index).
+        seed: seed of the random choices.
     Raises:
-        ValueError: ``split`` is unknown.
-        UserError: the images or the partition file are missing or incomplete, or the split is
+        ValueError: If ``split`` is unknown.
+        UserError: If the images or the partition file are missing or incomplete, or the split is
             empty.
     References: Liu et al. (2015), Deep Learning Face Attributes in the Wild, arXiv:1411.7766.
     """
@@ -123,7 +123,7 @@ class CelebA(Dataset[CleanImage]):
 
 
 def _paths_of_split(folder: Path, split: str) -> list[Path]:
-    """List the images that the partition file gives to ``split``; all of them must be there."""
+    """List the images that the partition file assigns to ``split``; all of them must exist."""
     splits = read_partition(folder / PARTITION)
     names = sorted(name for name, of in splits.items() if of == split)
     if not names:

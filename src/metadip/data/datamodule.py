@@ -37,11 +37,11 @@ class LoaderSettings:
         val_batch_size: images per device and batch in validation, test and prediction, at least 1.
         epoch_size: training images per epoch over all devices, at least 1; None takes each image
             once.
-        val_size, test_size: how many images are used, the first ones in order, at least 1; None
+        val_size, test_size: number of images to use, in order from the first, at least 1; None
             takes all.
-        num_workers: reading processes per device, at least 0; 0 reads in the main process.
+        num_workers: worker processes per device, at least 0; 0 reads in the main process.
     Raises:
-        ValueError: a number is below its minimum.
+        ValueError: If a number is below its minimum.
     """
 
     batch_size: int
@@ -65,20 +65,20 @@ class ImageDataModule(LightningDataModule):
     Model:
         Workers read clean images; operator and noise are drawn after the transfer, by
         ``task.measure(x, seed=seed_of(seed, split, epoch, index))``. Validation, test and
-        prediction (which reads the test split) always use epoch 0. A task is thus the same for any
-        number of workers and devices and any batch size. Run the Trainer with
-        ``use_distributed_sampler=False``: the sampler deals by rank itself.
+        prediction (which reads the test split) always use epoch 0. A task is therefore the same
+        for any batch size and any number of workers and devices. Run the Trainer with
+        ``use_distributed_sampler=False``: the sampler shards by rank itself.
     Args:
         train, val, test: a data set, a function that makes it (called when first needed), or None.
-        task: measures the images; None leaves batches of ``CleanImage``.
+        task: measures the images; None yields batches of ``CleanImage``.
         loader: batch sizes and limits.
-        seed: starts the order of images and every task.
-        prepare: called once per machine before the data sets are made, such as a download.
+        seed: seed of the image order and of every task.
+        prepare: called once per machine before the data sets are made, for example a download.
     Attributes:
-        val_task: measures validation images if set, so that a range of training tasks is judged on
-            one task.
+        val_task: if set, measures the validation images, so that training on a range of tasks is
+            judged on one task.
     Raises:
-        ValueError: a loader is asked for a split that is None (validation: gives no loader
+        ValueError: If a loader is requested for a split that is None (validation returns no loader
             instead).
     """
 
@@ -111,28 +111,28 @@ class ImageDataModule(LightningDataModule):
             self.dataset(split)
 
     def dataset(self, split: str) -> ImageSource | None:
-        """Return the clean images of a split; made at the first call."""
+        """Return the clean images of a split, made on the first call."""
         source = self._sources[check_split(split)]
         if split not in self._made and source is not None:
             self._made[split] = source() if callable(source) else source
         return self._made.get(split)
 
     def train_dataloader(self) -> DataLoader[CleanImage]:
-        """Shuffle anew each epoch."""
+        """Return the training images, reshuffled each epoch."""
         return self._dataloader("train", self.loader.batch_size, self.loader.epoch_size)
 
     def val_dataloader(self) -> DataLoader[CleanImage] | list[DataLoader[CleanImage]]:
-        """Give the same tasks at every validation; no loader if there are no validation images."""
+        """Return the same tasks at every validation; no loader without validation images."""
         if self.dataset("val") is None:
             return []
         return self._dataloader("val", self.loader.val_batch_size, self.loader.val_size)
 
     def test_dataloader(self) -> DataLoader[CleanImage]:
-        """Give the test images in order."""
+        """Return the test images in order."""
         return self._dataloader("test", self.loader.val_batch_size, self.loader.test_size)
 
     def predict_dataloader(self) -> DataLoader[CleanImage]:
-        """Give the test images in order."""
+        """Return the test images in order."""
         return self.test_dataloader()
 
     def _dataloader(self, split: str, batch_size: int, size: int | None) -> DataLoader[CleanImage]:
@@ -155,7 +155,7 @@ class ImageDataModule(LightningDataModule):
             num_workers=self.loader.num_workers,
             persistent_workers=self.loader.num_workers > 0,
             collate_fn=list,
-            generator=torch.Generator(),  # else each pass would draw from the global generator
+            generator=torch.Generator(),  # otherwise each pass draws from the global generator
         )
 
     def _progress(self) -> tuple[int, int]:
@@ -163,14 +163,14 @@ class ImageDataModule(LightningDataModule):
         assert self.trainer is not None
         assert self.trainer.train_dataloader is not None
         accumulated = self.trainer.accumulate_grad_batches
-        per_epoch = -(-len(self.trainer.train_dataloader) // accumulated)  # the last may have less
+        per_epoch = -(-len(self.trainer.train_dataloader) // accumulated)  # the last may have fewer
         epoch, steps = divmod(self.trainer.global_step, per_epoch)
         return epoch, steps * accumulated * self.loader.batch_size
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Move the images; anything else is Lightning's to move."""
+        """Move the images; Lightning moves anything else."""
         if not _are_images(batch):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
         return [image._replace(x=image.x.to(device)) for image in batch]
@@ -185,7 +185,7 @@ class ImageDataModule(LightningDataModule):
         """Turn clean images into tasks, with ordinary tensors even in inference mode.
 
         Raises:
-            ValueError: there is no task, or ``split`` is unknown.
+            ValueError: If there is no task, or ``split`` is unknown.
         """
         task = self.val_task if split == "val" and self.val_task is not None else self.task
         if task is None:
@@ -199,7 +199,7 @@ class ImageDataModule(LightningDataModule):
         return problems
 
     def _stage_split(self) -> str:
-        """Tell the split that the trainer is reading."""
+        """Return the split that the trainer is reading."""
         if self.trainer is None or self.trainer.training:
             return "train"
         return "val" if self.trainer.validating or self.trainer.sanity_checking else "test"

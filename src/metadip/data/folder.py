@@ -14,7 +14,7 @@ from metadip.types import CleanImage, UserError
 
 
 class ImageFolder(Dataset[CleanImage]):
-    """Read every image below a folder, in order of relative path.
+    """Read all images below a folder, ordered by relative path.
 
     Shape:
         Item: ``x`` (channels, H, W); square if ``crop_px`` or ``size_px`` is given, else the file's
@@ -24,11 +24,11 @@ class ImageFolder(Dataset[CleanImage]):
         split: train, val or test, see ``images_of_split``; None takes every image.
         channels: 3, or 1 for luminance.
         crop_px, size_px: see ``crop_and_resize``.
-        flip: mirror half of the training images, drawn by (seed, epoch, index); other splits never.
-        seed: starts the random choices.
+        flip: mirror half of the training images, and no others, drawn by (seed, epoch, index).
+        seed: seed of the random choices.
     Raises:
-        ValueError: ``split`` is unknown.
-        UserError: the folder is missing, empty, or has no images for this split.
+        ValueError: If ``split`` is unknown.
+        UserError: If the folder is missing or empty, or has no images for this split.
     """
 
     def __init__(

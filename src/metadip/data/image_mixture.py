@@ -16,26 +16,25 @@ from metadip.types import CleanImage, UserError
 
 
 class ImageMixture(Dataset[CleanImage]):
-    """Interleave the images of several sources, each as often as its weight says.
+    """Interleave the images of several sources in proportion to their weights.
 
     Model:
-        One pass ends where the first source would begin again: n_k = w_k min_j(N_j / w_j) images of
-        source k, of N_k, spread evenly, so that any stretch of the pass, such as the first images
-        that validation takes, has the shares of the weights. Epoch e goes on in each source where
-        epoch e - 1 ended. What a source is asked for is a number of its own for every (epoch,
-        index), so that no patch or turn comes twice. In training each source is shuffled once, by
-        the seed.
+        A pass ends where the first source would start over: it takes n_k = w_k min_j(N_j / w_j) of
+        the N_k images of source k, spread evenly, so that any stretch of the pass, such as the
+        first images used in validation, follows the weights. Epoch e continues in each source
+        where epoch e - 1 ended. Every (epoch, index) has its own key in the source, so that no
+        patch or turn is repeated. In training, each source is shuffled once, by the seed.
     Shape:
-        Item: as the sources'.
+        Item: as in the sources.
     Args:
-        sources: makes each source from ``split`` and ``seed``, by name, such as ``CelebA`` with its
-            other arguments bound; those of weight 0 are not made.
+        sources: by name, functions of ``split`` and ``seed`` that make the sources, such as
+            ``CelebA`` with its other arguments bound; those of weight 0 are not made.
         weights: one per source, at least 0, in any unit.
         split: train, val or test.
-        seed: shuffles the training images, and is each source's seed.
+        seed: shuffles the training images, and is passed to each source.
     Raises:
-        ValueError: ``split`` is unknown.
-        UserError: see ``check_weights`` and the sources.
+        ValueError: If ``split`` is unknown.
+        UserError: If the weights or a source are bad; see ``check_weights`` and the sources.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class ImageMixture(Dataset[CleanImage]):
 
 
 def _make(name: str, source: Callable[[], ImageSource]) -> ImageSource:
-    """Make a source; its complaint says which one it is."""
+    """Make a source; its errors name it."""
     try:
         return source()
     except UserError as error:

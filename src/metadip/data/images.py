@@ -1,4 +1,4 @@
-"""Image files to tensors in [0, 1]: find, read, crop, resize."""
+"""Find, read, crop and resize image files, as tensors in [0, 1]."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the file that hold the bit depth and the colour type
 TIFF_BITS = 258  # TIFF tag BitsPerSample
 GREY_MODES = ("1", "L", "LA", "La", "F")
-RESERVED = ("entries",)  # names of what reports keep beside the images' folders
+RESERVED = ("entries",)  # names that reports use beside the images' folders
 Read = TypeVar("Read")
 
 
 class ImageError(UserError):
-    """A user's bad image, told in one line even when it was found in a DataLoader worker.
+    """A bad image file, reported in one line even from a DataLoader worker.
 
     PyTorch re-raises a worker's exception with the whole traceback as its text; only the message is
-    kept.
+    kept here.
     """
 
     def __init__(self, message: str) -> None:
@@ -39,22 +39,22 @@ class ImageError(UserError):
 
 
 def read_image(path: str | Path, *, channels: int | None = 3) -> Tensor:
-    """Read an image file of any usual kind.
+    """Read an image file in any common format.
 
     Model:
-        8-bit values are divided by 255, 16-bit ones by 65535 (never cut to 8 bits), float ones are
-        taken as they are. Palette and CMYK become RGB. Transparency is ignored: the stored colour
-        counts, nothing is put behind it. EXIF orientation is applied. Of an animation, the first
-        frame is read.
+        8-bit values are divided by 255 and 16-bit values by 65535 (never cut to 8 bits); floats are
+        used as they are. Palette and CMYK images become RGB. Transparency is ignored: the stored
+        colour is used, without blending. EXIF orientation is applied. Only the first frame of an
+        animation is read.
     Shape:
         Returns (channels, H, W), float32 in [0, 1].
     Args:
         path: the file.
         channels: 3 repeats a grey image three times; 1 gives luminance (0.299 R + 0.587 G + 0.114
-            B); None takes as many as the file has, 1 or 3.
+            B); None keeps those of the file, 1 or 3.
     Raises:
-        ValueError: ``channels`` is neither 1 nor 3 nor None.
-        UserError: there is no such file, it is empty, truncated or no image, its values lie outside
+        ValueError: If ``channels`` is not 1, 3 or None.
+        UserError: If the file is missing, empty, truncated or not an image, its values lie outside
             [0, 1] (float) or 16 bits, or it is a 16-bit colour TIFF.
     """
     if channels not in (1, 3, None):
@@ -66,12 +66,13 @@ def read_image(path: str | Path, *, channels: int | None = 3) -> Tensor:
 
 
 def image_shape(path: str | Path) -> tuple[int, int, int]:
-    """Return (C, H, W) of an image file by its header alone, which costs no decoding.
+    """Return (C, H, W) of an image file from its header alone, without decoding it.
 
     Height and width are as stored, before the EXIF orientation is applied.
 
     Raises:
-        UserError: there is no such file, it is empty, or no image; damage further on is not seen.
+        UserError: If the file is missing, empty or not an image; damage after the header goes
+            unnoticed.
     """
     return _opened(path, _read_header)
 
@@ -84,7 +85,7 @@ def _read_header(path: Path) -> tuple[int, int, int]:
 
 
 def _opened(path: str | Path, read: Callable[[Path], Read]) -> Read:
-    """Return what ``read`` makes of an image file, or say in one line why it cannot."""
+    """Apply ``read`` to an image file; an error says in one line why that fails."""
     path = Path(path)
     if not path.is_file():
         raise ImageError(f"no image file '{path}': check the path")
@@ -94,7 +95,7 @@ def _opened(path: str | Path, read: Callable[[Path], Read]) -> Read:
         return read(path)
     except UserError:
         raise
-    except Exception as error:  # decoders raise anything, from OSError to zlib.error
+    except Exception as error:  # decoders may raise anything, from OSError to zlib.error
         reason = " ".join(str(error).split())
         raise ImageError(
             f"cannot read '{path}' as an image ({reason}): it is truncated, damaged or no image; "
@@ -135,7 +136,7 @@ def _decode(path: Path) -> Tensor:
 def _decode_png16(path: Path) -> Tensor:
     """Decode a 16-bit PNG with colour or alpha, which Pillow alone would cut to 8 bits.
 
-    Pillow keeps the first byte of each pair, the high one; told that the order is reversed it keeps
+    Pillow keeps the first byte of each pair, the high one; with the byte order reversed, it keeps
     the low one. Grey with alpha has four bytes per pixel, unpacked here as if they were RGBA.
     """
     with Image.open(path) as image:
@@ -150,26 +151,26 @@ def _decode_png16(path: Path) -> Tensor:
 
 
 def _unpack(path: Path, rawmode: str) -> NDArray[np.int32]:
-    """Return the pixels (H, W, bytes kept) that Pillow reads under another layout of bytes."""
+    """Return the pixels (H, W, bytes kept) that Pillow reads with another byte layout."""
     with Image.open(path) as image:
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]
         return np.array(ImageOps.exif_transpose(image), dtype=np.int32)
 
 
 def list_images(root: str | Path) -> list[Path]:
-    """List the images below a folder, sorted by relative path; a single file is a list of one.
+    """List the images below a folder, sorted by relative path; a file gives a list of one.
 
     Raises:
-        UserError: see ``list_files``.
+        UserError: If there are none; see ``list_files``.
     """
     return list_files(root, SUFFIXES, what="images")
 
 
 def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[Path]:
-    """List the files of some suffixes below a folder, sorted; a single file is a list of one.
+    """List the files with given suffixes below a folder, sorted; a file gives a list of one.
 
     Raises:
-        UserError: ``root`` does not exist, or the folder holds no such file.
+        UserError: If ``root`` does not exist, or the folder holds no such file.
     """
     root = Path(root)
     if root.is_file():
@@ -187,9 +188,9 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
 
 
 def image_names(paths: Sequence[Path], root: str | Path) -> list[str]:
-    """Name images by file stem; where stems repeat, by path below ``root``, ``__`` for ``/``.
+    """Name images by file stem or, where stems repeat, by path below ``root``, ``__`` for ``/``.
 
-    Stems that differ by capitals alone count as repeated: some file systems take them for one.
+    Stems that differ only in case count as repeated: some file systems treat them as equal.
     """
     base = Path(root).parent if Path(root).is_file() else root
     stems = Counter(p.stem.casefold() for p in paths)
@@ -206,7 +207,7 @@ def centre_crop(x: Tensor, size: int) -> Tensor:
     """Cut the central square of ``size`` pixels out of (C, H, W).
 
     Raises:
-        ValueError: ``size`` is below 1 or above the height or width.
+        ValueError: If ``size`` is below 1 or above the height or width.
     """
     height, width = x.shape[-2:]
     if not 1 <= size <= min(height, width):
@@ -219,7 +220,7 @@ def resize(x: Tensor, size: int) -> Tensor:
     """Resize (C, H, W) to a square of ``size`` pixels, bilinear with antialiasing.
 
     Raises:
-        ValueError: ``size`` is below 1.
+        ValueError: If ``size`` is below 1.
     """
     if size < 1:
         raise ValueError(f"size is {size} px, must be at least 1")
@@ -239,9 +240,9 @@ def crop_and_resize(x: Tensor, crop_px: int | None, size_px: int | None, name: s
         crop_px: side of the central square; None takes the largest one, or, if ``size_px`` is None
             too, leaves the image as it is.
         size_px: side of the result, larger or smaller than the crop; None does not resize.
-        name: what to call the image in an error, best its path.
+        name: name of the image in errors, preferably its path.
     Raises:
-        UserError: the image is smaller than ``crop_px``.
+        UserError: If the image is smaller than ``crop_px``.
     """
     if crop_px is None and size_px is None:
         return x

@@ -37,24 +37,24 @@ class Patches(Dataset[CleanImage]):
     """Cut square patches out of image files.
 
     Model:
-        Item i is a patch of image i mod (number of images). In training its place, and with
-        ``flip`` one of the eight turns and mirrorings, are drawn by (seed, epoch, i); in validation
-        and test the place depends on i alone, and nothing is turned.
+        Item i is a patch of image i mod (number of images). In training, its position and, with
+        ``flip``, one of the eight turns and mirrorings are drawn by (seed, epoch, i); in validation
+        and test, the position depends on i alone and nothing is turned.
     Shape:
         Item: ``x`` (3, size_px, size_px).
     Args:
         paths: the image files, at least one.
-        names: one per file; the patch's number is appended where an image gives several.
+        names: one per file; the number of the patch is appended if an image gives several.
         split: train, val or test.
         size_px: side of a patch, at least 1.
         flip: turn and mirror training patches.
-        patches_per_image: length of the data set over the number of images, at least 1.
-        seed: starts the random choices of training.
+        patches_per_image: length of the data set divided by the number of images, at least 1.
+        seed: seed of the random choices in training.
     Raises:
-        ValueError: ``split`` is unknown, ``paths`` is empty, or ``size_px`` or
+        ValueError: If ``split`` is unknown, ``paths`` is empty, or ``size_px`` or
             ``patches_per_image`` is below 1.
-        IndexError: an item is outside [0, length).
-        UserError: an image that is drawn is smaller than ``size_px``, or cannot be read.
+        IndexError: If an item is outside [0, length).
+        UserError: If a drawn image is smaller than ``size_px`` or cannot be read.
     Cost: decodes a whole image per patch, about 10 ms per megapixel.
     """
 
@@ -99,10 +99,10 @@ class Patches(Dataset[CleanImage]):
 
 
 def random_patch(x: Tensor, size: int, generator: torch.Generator, *, name: str) -> Tensor:
-    """Cut a square of ``size`` pixels out of (C, H, W), every place equally likely.
+    """Cut a square of ``size`` pixels out of (C, H, W), all positions equally likely.
 
     Raises:
-        UserError: the image is smaller than the patch.
+        UserError: If the image is smaller than the patch.
     """
     height, width = x.shape[-2:]
     if size > min(height, width):
@@ -126,17 +126,17 @@ class NaturalPatches(Dataset[CleanImage]):
     """Cut patches out of one or several folders of photographs; see ``Patches``.
 
     Model:
-        A list of folders is taken as it is. One folder gives its subfolders BSDS500, Waterloo,
-        DIV2K and Flickr2K, as many as there are, or itself if it has split folders. Each folder is
-        split by its own ``train``, ``val`` and ``test`` (also ``images/train``, ``DIV2K_train_HR``
-        ...), else by ``images_of_split``.
+        A list of folders is used as given. A single folder stands for its subfolders BSDS500,
+        Waterloo, DIV2K and Flickr2K, those that exist, or for itself if it has split folders. Each
+        folder is split by its own ``train``, ``val`` and ``test`` (also ``images/train``,
+        ``DIV2K_train_HR`` ...), else by ``images_of_split``.
     Args:
         roots: a folder, or a list of folders.
         split, size_px, flip, patches_per_image, seed: see ``Patches``.
     Raises:
-        ValueError: see ``Patches``.
-        UserError: a folder is missing or empty, none of the default names is there, or no folder
-            has images for this split.
+        ValueError: If an argument is out of range; see ``Patches``.
+        UserError: If a folder is missing or empty, none of the default subfolders exists, or no
+            folder has images for this split.
     References: Martin et al. (2001), BSDS; Ma et al. (2017), Waterloo Exploration Database;
         Agustsson and Timofte (2017), DIV2K; Lim et al. (2017), Flickr2K, arXiv:1707.02921.
     """
@@ -184,11 +184,11 @@ class NaturalPatches(Dataset[CleanImage]):
 
 
 def natural_folders(roots: str | Path | Sequence[str | Path]) -> list[Path]:
-    """List the folders to read, see ``NaturalPatches``.
+    """List the folders to read; see ``NaturalPatches``.
 
     Raises:
-        UserError: ``roots`` is an empty list, or one of them is no folder, or a single folder has
-            neither split folders nor any of ``COLLECTIONS``.
+        UserError: If ``roots`` is an empty list, an item of it is not a folder, or a single folder
+            has neither split folders nor any of ``COLLECTIONS``.
     """
     if not isinstance(roots, str | Path):
         folders = [Path(root) for root in roots]
@@ -217,8 +217,8 @@ class SamplePatches(Dataset[CleanImage]):
     Args:
         split, size_px, flip, seed: see ``Patches``.
     Raises:
-        ValueError: ``split`` is unknown or ``size_px`` is below 1.
-        UserError: scikit-image was installed without its pictures, or one is smaller than
+        ValueError: If ``split`` is unknown or ``size_px`` is below 1.
+        UserError: If scikit-image was installed without its pictures, or one is smaller than
             ``size_px``.
     """
 
@@ -246,7 +246,7 @@ def sample_picture(name: str) -> Path:
     """Return the path of a picture that ships with scikit-image, such as ``astronaut.png``.
 
     Raises:
-        UserError: the installed scikit-image has no such file.
+        UserError: If the installed scikit-image has no such file.
     """
     spec = find_spec("skimage")
     path = Path(spec.origin or "").parent / "data" / name if spec else Path(name)
@@ -261,7 +261,7 @@ def sample_face(size_px: int) -> Tensor:
     """Return the astronaut's face, (3, size_px, size_px).
 
     Raises:
-        UserError: see ``sample_picture``.
+        UserError: If the picture is missing; see ``sample_picture``.
     """
     picture = read_image(sample_picture("astronaut.png"))
     rows, columns = (slice(low, low + FACE_SIDE) for low in (FACE_TOP, FACE_LEFT))

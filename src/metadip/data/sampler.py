@@ -11,28 +11,28 @@ from metadip.seeding import SampleKey, generator_of
 
 
 class TaskSampler(Sampler[SampleKey]):
-    """Draw ``epoch_size`` images per epoch and deal them out to the processes like cards.
+    """Draw ``epoch_size`` images per epoch and deal them to the processes like cards.
 
     Model:
         Position i of the epoch goes to rank i mod world_size, so that one process with a batch of 2
-        and two processes with a batch of 1 see the same images in each step. Nothing is repeated as
-        padding.
+        and two processes with a batch of 1 see the same images in each step. No image is
+        repeated as padding.
         Shuffled: as many permutations in a row as the epoch needs, cut to a multiple of world_size.
-        Pass p over the images has its own epoch number in the key, so that no noise or patch comes
-        twice; with one pass per epoch that number is the epoch. Not shuffled: the first images in
-        order, always epoch 0; ranks may differ by one image.
+        Pass p over the images has its own epoch number in the key, so that no noise or patch is
+        repeated; with one pass per epoch that number is the epoch. Not shuffled: the first images
+        in order, always epoch 0; ranks may differ by one image.
     Args:
         n_images: size of the data set, at least 1.
-        epoch_size: images per epoch over all processes; None takes all. Not shuffled, at most
-            ``n_images``.
+        epoch_size: images per epoch over all processes; None takes all. Capped at
+            ``n_images`` without shuffling.
         shuffle: training (True) or a fixed order (False).
-        seed: starts the permutations.
-        rank, world_size: this process, and how many there are.
-        progress: tells the epoch and how many of its images this process has seen, so that a
-            resumed training goes on exactly where it ended; None obeys ``set_epoch``.
+        seed: seed of the permutations.
+        rank, world_size: index of this process, and number of processes.
+        progress: returns the epoch and how many of its images this process has seen, so that
+            resumed training continues exactly where it ended; None follows ``set_epoch``.
     Raises:
-        ValueError: ``n_images`` or ``epoch_size`` is below 1, ``rank`` is outside [0, world_size),
-            or a shuffled epoch has fewer images than processes.
+        ValueError: If ``n_images`` or ``epoch_size`` is below 1, ``rank`` is outside [0,
+            world_size), or a shuffled epoch has fewer images than processes.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TaskSampler(Sampler[SampleKey]):
         self.total = size - size % world_size if shuffle else min(size, n_images)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to draw next; Lightning calls this, one too high after resuming."""
+        """Set the epoch to draw next; Lightning calls this, with one too many after resuming."""
         self.epoch = epoch
 
     def __len__(self) -> int:

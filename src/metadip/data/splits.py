@@ -11,17 +11,17 @@ from metadip.seeding import generator_of
 from metadip.types import UserError
 
 SPLITS = ("train", "val", "test")
-FRACTIONS = (0.8, 0.1, 0.1)  # of a folder that comes without splits; at least one image each
+FRACTIONS = (0.8, 0.1, 0.1)  # for a folder without splits; at least one image each
 FOLDER_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 LAYOUTS = ("{}", "images/{}", "data/images/{}", "BSR/BSDS500/data/images/{}", "DIV2K_{}_HR")
 SPLIT_SEED = 0  # not the run's seed: test images stay test images in every run
 
 
 def check_split(split: str) -> str:
-    """Return ``split``.
+    """Return ``split`` if it is known.
 
     Raises:
-        ValueError: it is none of train, val, test.
+        ValueError: If ``split`` is not train, val or test.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, must be one of {', '.join(SPLITS)}")
@@ -38,12 +38,13 @@ def images_of_split(root: str | Path, split: str) -> list[Path]:
     """List the images of one split of a folder, sorted by path.
 
     Model:
-        If the folder has a subfolder for any split, subfolders decide, and a split without one has
-        no images. Otherwise all images are shuffled, by a fixed seed, and cut into 80 % train, 10 %
-        val and 10 % test.
+        If the folder has a subfolder for any split, the subfolders decide, and a split without one
+        has no images. Otherwise all images are shuffled with a fixed seed and divided into 80 %
+        train, 10 % val and 10 % test.
     Raises:
-        ValueError: ``split`` is none of train, val, test.
-        UserError: the folder is missing or empty, or has no subfolders and fewer than three images.
+        ValueError: If ``split`` is not train, val or test.
+        UserError: If the folder is missing or empty, or has no subfolders and fewer than three
+            images.
     """
     check_split(split)
     root = Path(root)

@@ -10,15 +10,15 @@ from metadip.types import UserError
 
 
 def check_weights(weights: Mapping[str, float], parts: Collection[str], *, key: str) -> None:
-    """Refuse weights that do not say how often each part comes.
+    """Reject weights that do not say how often each part is drawn.
 
     Args:
         weights: one per part, relative to the others.
-        parts: the names.
-        key: what the user calls the weights.
+        parts: names of the parts.
+        key: name of the setting that holds the weights, for errors.
     Raises:
-        UserError: a name without a part or a part without a weight, a weight that is not a finite
-            number of at least 0, or none above 0.
+        UserError: If a name has no part, a part has no weight, a weight is not a finite number of
+            at least 0, or none is above 0.
     """
     named = ", ".join(parts) or "nothing"
     for name in weights:

@@ -1,4 +1,4 @@
-"""Kinds of noise, and what one seed draws: on the CPU, so that it means the same everywhere."""
+"""Kinds of noise, drawn on the CPU so that a seed gives the same noise on every device."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class NoiseKind:
     """One kind of noise.
 
     Args:
-        meaning: of the level, in words.
-        levels: the named ones.
-        allowed: tells whether a number may be the level.
-        add: (x, level, generator) -> noisy x, drawn on the CPU, on the device of x.
-        model: level -> deepinv's model of it.
+        meaning: what the level is, in words.
+        levels: the named levels.
+        allowed: returns whether a number is a valid level.
+        add: (x, level, generator) -> noisy x; drawn on the CPU, returned on the device of x.
+        model: level -> the noise model for deepinv.
     """
 
     meaning: str
@@ -61,7 +61,7 @@ def _add_impulses(x: Tensor, fraction: float, generator: Generator) -> Tensor:
 
 
 def _add_shot(x: Tensor, photons: float, generator: Generator) -> Tensor:
-    """Count photons; in float32, so that the counts do not depend on the precision of x."""
+    """Count photons, in float32 so that the counts do not depend on the precision of x."""
     counts = torch.poisson(photons * x.float().cpu(), generator=generator)
     return counts.to(x) / photons
 
@@ -108,12 +108,12 @@ NOISES: Mapping[str, NoiseKind] = {
 
 
 def operator_seed(seed: int) -> int:
-    """Return the seed of the operator that belongs to the measurement with ``seed``."""
+    """Return the seed of the operator for the measurement with ``seed``."""
     return seed_of(seed, Stream.OPERATOR)
 
 
 def task_generator(seed: int) -> Generator:
-    """Return the generator that draws the task of the measurement with ``seed``."""
+    """Return the generator that draws the task for the measurement with ``seed``."""
     return generator_of(seed, Stream.TASK)
 
 
@@ -124,7 +124,7 @@ def draw_noise_std(low: float, high: float, *, seed: int) -> float:
 
 
 def add_noise(kind: str, x: Tensor, level: float, *, seed: int) -> Tensor:
-    """Return ``x`` with noise of one of ``NOISES``; seed, level and ``x`` alone decide it.
+    """Return ``x`` with noise of one of ``NOISES``; it depends on ``x``, level and seed alone.
 
     deepinv's noise models hold a generator that is bound to one device and cannot be pickled, so
     they only carry the level and the pattern is drawn here.

@@ -1,4 +1,4 @@
-"""How large the noise of a measurement is, where its noise model tells."""
+"""The expected size of the noise of a measurement, if its noise model gives it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from metadip.types import InverseProblem
 
 
 def expected_noise_energy(problem: InverseProblem) -> float | None:
-    """Return E||y - A(x)||^2 as the noise model and y tell it, None where they do not.
+    """Return E||y - A(x)||^2 from the noise model and y, None if they do not determine it.
 
     Model:
         M times the mean square error of one measured value, with z = A(x): sigma^2 (Gaussian),
@@ -31,9 +31,9 @@ def expected_noise_energy(problem: InverseProblem) -> float | None:
         sigma^2 (Poisson-Gaussian), s^2 mean(z^2) (speckle), p mean(z^2) + q mean((1 - z)^2)
         (impulses, p of the values lost to 0 and q to 1). The means over the unknown z are estimated
         without bias from those over y. M counts the values that an inpainting or MRI mask kept,
-        else all of y. None for other operators whose mask has zeros: noise may lie there or not,
-        for other noise, a level that is zero or not one number, and Poisson counts that were not
-        brought to the scale of z. Clipping y makes all but impulses smaller than this.
+        else all of y. None for other operators whose mask has zeros, where noise may lie or not,
+        for other noise, for a level that is zero or not one number, and for Poisson counts that are
+        not scaled to z. Clipping y makes all noise but impulses smaller than this.
     """
     kept = torch.ones_like(problem.y, dtype=torch.bool)
     if isinstance(problem.physics, Inpainting | MRI):  # their zeros carry no noise

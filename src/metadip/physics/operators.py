@@ -22,7 +22,7 @@ class MatrixSensing(LinearPhysics):
     Shape:
         ``A``: (B, C, H, W) -> (B, M). ``A_adjoint``: (B, M) -> (B, C, H, W).
     Args:
-        matrix: A, (M, C*H*W). Where ||A||_F^2 is not C*H*W, give the problem a ``scale``.
+        matrix: A, (M, C*H*W). If ||A||_F^2 is not C*H*W, give the problem a ``scale``.
         image_shape: (C, H, W).
     Raises:
         ValueError: If the matrix does not have C*H*W columns, or an input does not fit.
@@ -60,7 +60,7 @@ class GaussianSensing(MatrixSensing):
     Args:
         image_shape: (C, H, W).
         n_measurements: M, at least 1.
-        seed: fixes the matrix; drawn on the CPU, so the same seed gives it on every device.
+        seed: seed of the matrix, drawn on the CPU so that it is the same on every device.
         max_bytes: largest float32 matrix that may be drawn.
     Raises:
         ValueError: If ``n_measurements`` is below 1, or an input does not fit.
@@ -100,7 +100,7 @@ class StructuredSensing(LinearPhysics):
     Args:
         image_shape: (C, H, W).
         n_measurements: M, at least 1.
-        seed: fixes signs and rows (drawn on the CPU).
+        seed: seed of the signs and rows, drawn on the CPU.
         n_layers: L, at least 1.
     Raises:
         ValueError: If ``n_measurements`` or ``n_layers`` is below 1, or an input does not fit.
@@ -165,7 +165,7 @@ class Magnitude(Physics):
     derivative at zero is taken as 0.
 
     Shape:
-        as ``linear``.
+        As ``linear``.
     Args:
         linear: B.
     """
@@ -185,7 +185,7 @@ class Magnitude(Physics):
         return gradient
 
     def A_dagger(self, y: Tensor, x_init: Tensor | None = None) -> Tensor:
-        """Return an image whose amplitudes come close to ``y``: gradient descent from a flat image.
+        """Return an image with amplitudes close to ``y``, by gradient descent from a flat image.
 
         The start has the energy of ``y``. Images are not negative, so a flat one correlates with
         the truth and settles the sign.
@@ -202,7 +202,7 @@ def hartley(x: Tensor) -> Tensor:
     """Return the orthonormal discrete Hartley transform of (..., C, H, W) over its last three axes.
 
     It is the real minus the imaginary part of the Fourier transform, symmetric, and its own inverse
-    at every size, so one function serves the operator and its adjoint.
+    at every size, so that one function serves the operator and its adjoint.
     """
     spectrum: Tensor = torch.fft.fftn(x, dim=(-3, -2, -1), norm="ortho")
     return spectrum.real - spectrum.imag
@@ -237,7 +237,7 @@ def draw_sensing(
     max_bytes: int,
     n_layers: int,
 ) -> GaussianSensing | StructuredSensing:
-    """Draw a sensing operator by name; "auto" is the dense matrix where it fits into ``max_bytes``.
+    """Draw a sensing operator by name; "auto" is the dense matrix if it fits into ``max_bytes``.
 
     Raises:
         UserError: If "gaussian" would need a matrix above ``max_bytes``.
@@ -255,7 +255,7 @@ def draw_sensing(
 
 
 def _size(n_bytes: int) -> str:
-    """Write a number of bytes for people."""
+    """Format a number of bytes with a unit."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n_bytes >= size:
             return f"{n_bytes / size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""The scale of an operator, and problems brought to the one at which step sizes are learned."""
+"""The scale of an operator, and problems rescaled to the one used when learning step sizes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from metadip.physics.splitting import ImageShape, real_dtype
 from metadip.types import InverseProblem
 
 N_PROBES = 8
-PROBE_SEED = 740_213_995  # nobody's choice: a random operator of this seed would repeat the probes
-TOLERANCE = 0.1  # of ||A x||^2 / ||x||^2; random operators of a few hundred rows stray by less
+PROBE_SEED = 740_213_995  # arbitrary: a random operator with this seed would repeat the probes
+TOLERANCE = 0.1  # of ||A x||^2 / ||x||^2; random operators of a few hundred rows vary by less
 HOMOGENEOUS = 1e-3  # relative distance of A(2 x) from 2 A(x)
 
 
@@ -23,13 +23,13 @@ def operator_scale(physics: Physics, image_shape: ImageShape, *, like: Tensor) -
     """Return the factor that brings an operator to the scale at which step sizes are learned.
 
     Model:
-        r^-1/2 with r the mean of ||A x||^2 / ||x||^2 over random x, always the same: once smooth
-        and grey (amplitude 1 / f^2, no mean, channels alike), once white, and the larger r of the
-        two. Images and what a network first learns are smooth: white probes alone would call every
-        blur weak and make the steps far too long; smooth ones alone would do so to an operator that
-        sees edges only.
-        1 within 10 % of r = 1, and for operators that are not homogeneous, A(2 x) = 2 A(x), whose
-        scale means nothing.
+        r^-1/2, where r is the mean of ||A x||^2 / ||x||^2 over fixed random x: once smooth and grey
+        (amplitude 1 / f^2, zero mean, equal channels), once white, and the larger r of the two.
+        Images, and what a network learns first, are smooth: white probes alone would find every
+        blur weak and make the steps far too long; smooth ones alone would do the same for an
+        operator that sees only edges.
+        1 if r is within 10 % of 1, and for operators that are not homogeneous, A(2 x) = 2 A(x),
+        whose scale has no meaning.
     Args:
         physics: maps one image (1, C, H, W) to a tensor.
         image_shape: (C, H, W).
@@ -50,7 +50,7 @@ def operator_scale(physics: Physics, image_shape: ImageShape, *, like: Tensor) -
 
 
 def rescaled(problems: Sequence[InverseProblem]) -> list[InverseProblem]:
-    """Return the problems, each with the scale of its operator; a shared one is looked at once."""
+    """Return the problems, each with the scale of its operator; a shared one is probed once."""
     scales: dict[int, float] = {}
     for problem in problems:
         if id(problem.physics) not in scales:

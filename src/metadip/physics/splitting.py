@@ -28,10 +28,10 @@ def split(
     tensors, such as that of ``deepinv.physics.StackedPhysics``, becomes a vector.
 
     Raises:
-        ValueError: If the image shape cannot be told from ``y`` and ``physics``.
+        ValueError: If the image shape cannot be inferred from ``y`` and ``physics``.
     """
     with torch.inference_mode(False), torch.no_grad():
-        if any(tensor.is_inference() for tensor in _tensors(physics)):  # autograd refuses them
+        if any(tensor.is_inference() for tensor in _tensors(physics)):  # autograd rejects them
             physics = _map_tensors(physics, lambda t: t.clone() if t.is_inference() else t)
         shape = image_shape or image_shape_of(y, physics)
         if not isinstance(y, Tensor):
@@ -44,18 +44,18 @@ def split(
 
 
 def image_shape_of(y: Measured, physics: Physics) -> ImageShape:
-    """Tell (C, H, W) of the images behind a measurement, from its operator.
+    """Infer (C, H, W) of the images behind a measurement from its operator.
 
-    The adjoint is asked before ``img_size``, which means the measurement in some operators.
+    The adjoint is tried before ``img_size``, which in some operators is that of the measurement.
 
     Raises:
-        ValueError: If the operator does not tell it and has no adjoint that gives an image.
+        ValueError: If the operator does not give it and has no adjoint that returns an image.
     """
     linear = physics.B if isinstance(getattr(physics, "B", None), Physics) else physics
     shape: Sequence[int] | None = getattr(linear, "image_shape", None)
     try:
         shape = linear.A_adjoint(y).shape[1:] if shape is None else shape
-    except Exception as error:  # a user's operator raises anything
+    except Exception as error:  # a user's operator may raise anything
         shape = getattr(linear, "img_size", None)
         if not isinstance(shape, tuple | list):  # None, or the side of a square
             raise ValueError(
@@ -70,7 +70,7 @@ def image_shape_of(y: Measured, physics: Physics) -> ImageShape:
 
 
 def flatten(y: Measured) -> Tensor:
-    """Return a batch of measurements of several tensors as one (B, M), real where all are."""
+    """Return a batch of measurements of several tensors as one (B, M), real if all are."""
     parts = [part.flatten(1) for part in y]
     if any(part.is_complex() for part in parts):
         parts = [torch.view_as_real(part + 0j).flatten(1) for part in parts]
@@ -78,12 +78,12 @@ def flatten(y: Measured) -> Tensor:
 
 
 def real_dtype(y: Tensor) -> torch.dtype:
-    """Return the precision of images whose measurement is ``y``, float32 unless that is double."""
+    """Return the dtype of images measured as ``y``, float32 unless ``y`` is in double precision."""
     return torch.float64 if y.dtype in (torch.float64, torch.complex128) else torch.float32
 
 
 class Flattened(Physics):
-    """Measure as an operator whose measurements are several tensors, and give them as a vector."""
+    """Wrap an operator that measures several tensors, and return them as one vector."""
 
     def __init__(self, physics: Physics) -> None:
         super().__init__(noise_model=physics.noise_model)
@@ -95,9 +95,9 @@ class Flattened(Physics):
 
 
 class OneOfMany(Physics):
-    """Measure as an operator of n images at once measures its image ``index``.
+    """Measure images as an operator of n images at once measures its image ``index``.
 
-    Cost: n times what the image's own operator would take.
+    Cost: n times that of the image's own operator.
     """
 
     def __init__(self, physics: Physics, index: int, *, n_images: int) -> None:
@@ -105,7 +105,7 @@ class OneOfMany(Physics):
         self.physics, self.index, self.n_images = physics, index, n_images
 
     def A(self, x: Tensor, **kwargs: Any) -> Tensor:
-        """Return the measurements of any number of images by the operator of the one."""
+        """Return the measurements of any number of images by the operator of that one."""
         copies = [image.expand(self.n_images, -1, -1, -1) for image in x.split(1)]
         rows = slice(self.index, self.index + 1)
         return torch.cat([self.physics.A(images, **kwargs)[rows] for images in copies])
@@ -114,7 +114,7 @@ class OneOfMany(Physics):
 def operators_of(
     physics: Physics, n_images: int, image_shape: ImageShape, *, like: Tensor
 ) -> list[Physics]:
-    """Return the operator of each image of a batch, without gradients: the same, or its own."""
+    """Return the operator of each image of a batch, without gradients: shared, or its own."""
     if n_images == 1 or not any(_has_rows(t, n_images) for t in _tensors(physics)):
         return [physics] * n_images
     probe = torch.rand((1, *image_shape), generator=torch.Generator().manual_seed(0)).to(
@@ -176,7 +176,7 @@ def _tensors(physics: nn.Module) -> Iterator[Tensor]:
 
 
 def _map_tensors(module: Module, change: Callable[[Tensor], Tensor]) -> Module:
-    """Return a copy that shares all but what ``change`` makes new."""
+    """Return a copy that shares all tensors but those that ``change`` replaces."""
     twin = copy.copy(module)
     vars(twin).update(
         {k: change(v) for k, v in vars(module).items() if isinstance(v, Tensor)},

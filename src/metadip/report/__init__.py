@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, pictures, tables, files that are whole or not there."""
+"""What a run leaves behind: metrics, pictures and tables, in files written whole or not at all."""
 
 from metadip.files import (
     atomic_path,

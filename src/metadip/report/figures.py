@@ -50,7 +50,7 @@ def save_image(path: str | Path, x: Tensor) -> None:
     """Save an image as an 8-bit PNG, clipped to [0, 1].
 
     Shape:
-        (C, H, W) or (1, C, H, W). One channel is grey, three are RGB, of others the mean is shown.
+        (C, H, W) or (1, C, H, W). One channel is grey, three are RGB; any other number is averaged.
     Raises:
         ValueError: If ``x`` is not one image.
         UserError: If the file cannot be written.
@@ -65,9 +65,9 @@ def save_image(path: str | Path, x: Tensor) -> None:
 def measurement_picture(problem: InverseProblem) -> Panel:
     """Return a title and an image (C, H, W) that show what was measured.
 
-    An image is shown as it is, or stretched to [0, 1] where it does not hold intensities; other
-    measurements through the adjoint where that gives an image, stretched too; else as magnitudes
-    arranged in a square, the largest white.
+    An image is shown as it is, or stretched to [0, 1] if it does not hold intensities. Other
+    measurements are shown through the adjoint if that gives an image, also stretched, else as
+    magnitudes arranged in a square, with the largest in white.
     """
     y = problem.y.detach()
     if y.ndim == 4 and y.shape[1] in (1, 3) and not y.is_complex():
@@ -85,9 +85,9 @@ def measurement_picture(problem: InverseProblem) -> Panel:
 
 
 def _adjoint_image(problem: InverseProblem, y: Tensor) -> Tensor | None:
-    """Return A^T y as (C, H, W), or None where the operator gives no real image of 1 to 4 channels.
+    """Return A^T y as (C, H, W), or None if the operator gives no real image of 1 to 4 channels.
 
-    Whatever a user's operator raises here, a finished fit is not to be lost for a picture.
+    Errors of a user's operator are caught: a finished fit must not be lost for a picture.
     """
     try:
         with torch.no_grad():
@@ -100,10 +100,10 @@ def _adjoint_image(problem: InverseProblem, y: Tensor) -> Tensor | None:
 
 
 def comparison_panels(problem: InverseProblem, x_hat: Tensor) -> list[Panel]:
-    """Return truth, what was measured, and the reading of ``x_hat``, with PSNRs in the titles.
+    """Return the truth, the measurement and the reading of ``x_hat``, with PSNRs in the titles.
 
     Shape:
-        ``x_hat``: (1, C, H, W), of the unknown.
+        ``x_hat``: (1, C, H, W), an estimate of the unknown.
     """
     title, picture = measurement_picture(problem)
     shown = problem.read(x_hat)
@@ -146,16 +146,16 @@ def save_curves(
     chosen_step: int | None = None,
     title: str = "",
 ) -> None:
-    """Save what a fit recorded over its steps: loss, PSNR where known, what a stopping rule saw.
+    """Save the curves of a fit: loss, PSNR if known, and what a stopping rule saw.
 
     Shape:
-        Each curve (steps + 1,), as ``FitResult`` has them; lines pass over NaN.
+        Each curve (steps + 1,), as in ``FitResult``; lines skip NaN.
     Args:
         path: the file.
-        curves: by name; those that are not in ``CURVE_AXES`` are left out.
+        curves: by name; those not in ``CURVE_AXES`` are left out.
         stop_step: where a stopping rule ended the fit.
-        chosen_step: the step whose image was returned; None takes the end of the curve
-            ``chosen_step`` if there is one.
+        chosen_step: the step whose image was returned; None takes the last value of the
+            curve ``chosen_step`` if there is one.
         title: above the curves.
     Raises:
         ValueError: If none of the known curves has a value.
@@ -186,12 +186,12 @@ def save_curves(
 
 
 def has_curves(curves: Mapping[str, Tensor]) -> bool:
-    """Tell whether ``save_curves`` has something to draw."""
+    """Return whether ``save_curves`` has something to draw."""
     return bool(_drawable(curves))
 
 
 def chosen_step_of(curves: Mapping[str, Tensor]) -> int | None:
-    """Return the step whose image was returned, by the end of the curve ``chosen_step``."""
+    """Return the step whose image was returned, the last value of the curve ``chosen_step``."""
     chosen = curves.get("chosen_step", torch.empty(0))
     known = chosen[chosen.isfinite()]
     return int(known[-1]) if len(known) else None
@@ -203,7 +203,7 @@ def contact_sheet(
     """Save many images as one sheet with their names below, each fitted into a square tile.
 
     Raises:
-        ValueError: If there are no images, not one name for each, or a tensor is not one image.
+        ValueError: If there are no images, names are too few or many, or a tensor is not one image.
         UserError: If the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -263,11 +263,11 @@ def _has_values(curve: Tensor | None) -> bool:
 
 
 def _draw_curves(ax: Axes, curves: Mapping[str, Tensor], *, log: bool) -> None:
-    """Draw curves over their steps; lines pass over what cannot be drawn."""
+    """Draw curves over their steps; lines skip values that cannot be drawn."""
     for (label, curve), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
         values = curve.detach().double().cpu().numpy()
         drawable = np.isfinite(values) & ((values > 0) | (not log))
-        name = label if len(curves) > 1 else None  # one alone is named by its axis
+        name = label if len(curves) > 1 else None  # a single one is named by its axis
         steps = np.flatnonzero(drawable)
         ax.plot(steps, values[steps], color=colour, label=name, zorder=3)
         if log and drawable.any():

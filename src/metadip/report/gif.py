@@ -27,20 +27,20 @@ CAPTION_PX = 18
 
 
 class FitGif(FitCallback):
-    """Write how each image came about as ``fit.gif``, beside its other pictures.
+    """Write an animation of each fit as ``fit.gif``, next to the other pictures of the image.
 
     Model:
-        A frame is the output at one of at most ``frames`` steps, spread evenly over the logarithm
-        of the step, since a fit changes fast at first and slowly later; the last frame is what is
-        returned. The step stands below, at last that which a stopping rule chose. Standing last in
-        the list, it shows what the other hooks make of the output. A GIF has 256 colours per frame.
+        A frame shows the output at one of at most ``frames`` steps, spread evenly over the
+        logarithm of the step, since a fit changes fast at first and slowly later; the last frame is
+        the returned image. The caption gives the step, finally the one chosen by a stopping rule.
+        Placed last in the list, it sees the output of all other hooks. 256 colours per frame.
     Args:
-        out: run folder; of several images each has the subfolder of its name.
-        single: whether the run has one image, whose picture goes to ``out`` itself.
-        frames: at least 2; fewer where a fit has fewer steps or stops early.
+        out: run folder; each of several images has a subfolder with its name.
+        single: whether the run has a single image, whose animation goes to ``out`` itself.
+        frames: number of frames, at least 2; fewer if a fit has fewer steps or stops early.
     Raises:
         ValueError: If ``frames`` is below 2.
-        UserError: During a fit, if ``out`` cannot be written.
+        UserError: If ``out`` cannot be written; raised during a fit.
     Cost: ``frames`` 8-bit copies of every image on the CPU (60 x 3 x 512 x 512: 47 MB each).
     """
 
@@ -55,13 +55,13 @@ class FitGif(FitCallback):
         self._seen: list[list[Frame]] = [[] for _ in state.problems]
 
     def on_step_end(self, state: FitState) -> None:
-        """Keep the output of a step that is shown."""
+        """Keep the output if this step is shown."""
         if state.step in self._steps:
             for image in state.active.tolist():
                 self._seen[image].append((f"step {state.step}", _pixels(state, image)))
 
     def on_reconstruction_end(self, state: FitState) -> None:
-        """Write the pictures."""
+        """Write the animations."""
         for image, problem in enumerate(state.problems):
             last = state.stop_steps.get(image, state.n_steps)
             chosen = chosen_step_of({name: curve[image] for name, curve in state.curves.items()})
@@ -73,12 +73,12 @@ class FitGif(FitCallback):
 
 
 def _pixels(state: FitState, image: int) -> NDArray[np.uint8]:
-    """Return what is shown of the output of one image."""
+    """Return the output of one image as it is shown."""
     return to_pixels(state.problems[image].read(state.output[image : image + 1]))
 
 
 def frame_steps(n_steps: int, count: int) -> list[int]:
-    """Return at most ``count`` steps from 0 to ``n_steps``, even over the logarithm of step + 1.
+    """Return at most ``count`` steps from 0 to ``n_steps``, even in the logarithm of step + 1.
 
     Example:
         >>> frame_steps(1000, 7)
@@ -90,7 +90,7 @@ def frame_steps(n_steps: int, count: int) -> list[int]:
 
 
 def save_gif(path: str | Path, frames: Sequence[Frame]) -> None:
-    """Save pictures of one size as an animation that repeats, each with its caption below.
+    """Save pictures of equal size as a looping animation, each with its caption below.
 
     Raises:
         ValueError: If there are no frames.
@@ -107,7 +107,7 @@ def save_gif(path: str | Path, frames: Sequence[Frame]) -> None:
 
 
 def _draw(caption: str, pixels: NDArray[np.uint8]) -> Image:
-    """Return a picture with 256 colours of its own, its caption below."""
+    """Return a picture with its own 256 colours and its caption below."""
     from PIL import Image, ImageDraw, ImageFont
 
     picture = Image.fromarray(pixels).convert("RGB")

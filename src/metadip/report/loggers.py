@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def wandb_logger(save_dir: str, *, project: str, name: str | None) -> WandbLogger:
-    """Return Lightning's W&B logger: online when a key is there, else offline.
+    """Return Lightning's W&B logger: online if a key is found, else offline.
 
-    ``WANDB_MODE`` decides where it is set. Without it and without a key, one line says that
-    nothing leaves the machine.
+    ``WANDB_MODE`` decides if it is set. With neither it nor a key, one line says that nothing
+    leaves the machine.
 
     Args:
         save_dir: run folder; W&B makes its own folder ``wandb`` there.
-        project: project at W&B.
+        project: W&B project.
         name: run name, None for W&B's choice.
     """
     from lightning.pytorch.loggers import WandbLogger
@@ -35,7 +35,7 @@ def wandb_logger(save_dir: str, *, project: str, name: str | None) -> WandbLogge
 
 
 def _has_wandb_key() -> bool:
-    """Tell whether W&B could log in: a key in the environment or from ``wandb login``."""
+    """Return whether W&B can log in, with a key in the environment or from ``wandb login``."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:

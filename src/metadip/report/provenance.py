@@ -18,7 +18,7 @@ def save_provenance(out: Path, *, config_yaml: str, **more: object) -> None:
     """Write ``config.yaml`` and ``environment.json`` (Python, command, git commit, packages, more).
 
     Raises:
-        UserError: ``out`` cannot be written.
+        UserError: If ``out`` cannot be written.
     """
     with atomic_path(out / "config.yaml") as temporary:
         temporary.write_text(config_yaml, encoding="utf-8")
@@ -28,7 +28,7 @@ def save_provenance(out: Path, *, config_yaml: str, **more: object) -> None:
 
 
 def machine() -> dict[str, str | int | None]:
-    """Say what numbers are made on: processor, cores, threads, GPU if there is one, PyTorch."""
+    """Describe the machine: processor, cores, threads, GPU if there is one, PyTorch version."""
     import torch
 
     info = Path("/proc/cpuinfo")
@@ -46,7 +46,7 @@ def machine() -> dict[str, str | int | None]:
 def git_commit() -> str | None:
     """Return the commit of the checkout that the code runs from, None for an installed package."""
     file = Path(__file__)
-    # The second name fails in a repository that does not hold this file, such as one around .venv.
+    # The second name fails in a repository without this file, such as one around .venv.
     command = ["git", "-C", str(file.parent), "rev-parse", "HEAD", f"HEAD:./{file.name}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -17,14 +17,14 @@ Row = Mapping[str, Any]
 def markdown_table(
     rows: Sequence[Row], columns: Mapping[str, str] | Sequence[str], formats: Mapping[str, str]
 ) -> str:
-    """Return a Markdown table, numbers to the right, aligned in plain text too.
+    """Return a Markdown table with numbers aligned to the right, in plain text too.
 
     Args:
         rows: one mapping per line; a missing value, None and NaN are shown as "-".
         columns: keys in order, or key -> title.
         formats: key -> format of its numbers, such as ``".2f"``.
     Raises:
-        ValueError: ``formats`` names a column that is not shown.
+        ValueError: If ``formats`` names a column that is not shown.
     Example:
         >>> print(markdown_table([{"task": "cs", "psnr_db": 31.52}], ["task", "psnr_db"],
         ...                      {"psnr_db": ".1f"}))
@@ -56,9 +56,9 @@ def write_csv(path: str | Path, rows: Sequence[Row], columns: Sequence[str] | No
     Args:
         path: the file.
         rows: one mapping per line.
-        columns: keys in order; None takes every key, as it first appears.
+        columns: keys in order; None takes every key, in order of first appearance.
     Raises:
-        UserError: the file cannot be written.
+        UserError: If the file cannot be written.
     """
     keys = list(columns) if columns is not None else list(dict.fromkeys(k for r in rows for k in r))
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -78,7 +78,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _cell(value: Any, spec: str) -> str:
-    """Write one value; a bar or a line break would end the cell."""
+    """Format one value; bars and line breaks are replaced, since they would end the cell."""
     if _is_missing(value):
         return "-"
     text = format(value, spec) if _is_number(value) else str(value)

@@ -35,15 +35,15 @@ FORMATS = {"psnr_db": ".2f", "ssim": ".3f", "seconds": ".1f", "steps": "g"}
 
 
 class ResultWriter(pl.Callback):
-    """Write pictures and one entry of numbers per image, each whole or not at all.
+    """Write pictures and one entry of numbers per image, each file whole or not at all.
 
     Every process writes its own images; ``merge_entries`` joins the entries when all are done.
 
     Args:
         out: run folder; a folder of images gets a subfolder per image.
-        single: whether the run has one image, whose pictures go to ``out`` itself.
+        single: whether the run has a single image, whose pictures go to ``out`` itself.
     Raises:
-        UserError: ``out`` cannot be written.
+        UserError: If ``out`` cannot be written.
     """
 
     def __init__(self, out: Path, *, single: bool) -> None:
@@ -63,7 +63,7 @@ class ResultWriter(pl.Callback):
             self.write(problem, result)
 
     def write(self, problem: InverseProblem, result: FitResult) -> None:
-        """Write the pictures and the curves of one image, and last its entry.
+        """Write the pictures and the curves of one image, then its entry.
 
         A fit that diverged at once has no curves to draw.
         """
@@ -79,7 +79,7 @@ class ResultWriter(pl.Callback):
 
 
 def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
-    """Return the numbers of one image; quality is None where there is no ground truth."""
+    """Return the numbers of one image; quality is None without a ground truth."""
     scores = reconstruction_metrics(problem.read(result.x_hat), problem.x)
     entry: Entry = {
         "name": problem.name,
@@ -102,12 +102,12 @@ def _entry_file(out: Path, name: str) -> Path:
 
 
 def finished_images(out: Path) -> list[str]:
-    """Return the names of the images that runs into ``out`` have finished."""
+    """Return the names of the finished images in ``out``."""
     return sorted(file.stem for file in (out / "entries").glob("[!.]*.json"))
 
 
 def forget_results(out: Path) -> None:
-    """Remove what earlier runs into ``out`` said of their images, and their ``metrics.json``."""
+    """Remove the entries and the ``metrics.json`` of earlier runs into ``out``."""
     entries = [_entry_file(out, name) for name in finished_images(out)]
     for file in [out / "metrics.json", *entries]:
         file.unlink(missing_ok=True)
@@ -119,12 +119,12 @@ def missing_entries(out: Path, names: Sequence[str]) -> list[str]:
 
 
 def merge_entries(out: Path, names: Sequence[str]) -> list[Entry]:
-    """Return the entries of the named images in order of name."""
+    """Return the entries of the named images, ordered by name."""
     return [json.loads(_entry_file(out, name).read_text("utf-8")) for name in sorted(names)]
 
 
 def mean_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Return the mean of every number over the images that have it, None where none has."""
+    """Return the mean of every number over the images that have it, None if none has."""
     means: dict[str, float | None] = {}
     for key in AVERAGED:
         values = [entry[key] for entry in entries if entry.get(key) is not None]
@@ -133,7 +133,7 @@ def mean_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def results_table(metrics: Mapping[str, Any], *, max_rows: int = 20) -> str:
-    """Return what ``metrics.json`` holds as a table: an image per line, then the mean."""
+    """Return the content of ``metrics.json`` as a table: one image per line, then the mean."""
     entries = metrics["images"]
     rows = list(entries[:max_rows])
     if len(entries) > max_rows:

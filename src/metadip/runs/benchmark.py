@@ -1,4 +1,4 @@
-"""Fill a table: every method on every task and image, and what they show together."""
+"""Fill a table: run every method on every task and image, and report the results."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ OTHER_SETS = {"images": "own images", "sample": "built-in picture"}
 
 
 def benchmark(cfg: config.Config) -> None:
-    """Run the cells that are missing; write tables, figures and the report of all that are there.
+    """Run the missing cells; write tables, figures and the report of all finished ones.
 
     Raises:
-        UserError: settings that are refused, or images that cannot be read.
+        UserError: If settings are invalid, or images cannot be read.
     """
     from metadip.report import prepare_folder, save_provenance
 
@@ -55,14 +55,14 @@ def benchmark(cfg: config.Config) -> None:
     ]
     try:
         _run_cells(cells, wanted, progress=cfg.progress)
-    finally:  # also of an interrupted run
+    finally:  # also after an interruption
         _write(cfg, cells, replace(table, not_run=_reasons(recipes)), recipes, every)
 
 
 def _run_cells(cells: Cells, wanted: Sequence[tuple[Recipe, Image]], *, progress: bool) -> None:
-    """Run what is missing, all methods on an image before the next."""
+    """Run the missing cells, all methods on one image before the next image."""
     for recipe, _ in wanted:
-        recipe.cfg  # noqa: B018, refuses what is wrong before hours of work
+        recipe.cfg  # noqa: B018, rejects bad settings before hours of work
     missing = [pair for pair in wanted if not cells.is_done(*pair)]
     for pair in missing:
         cells.forget(*pair)
@@ -82,7 +82,7 @@ def _run_cells(cells: Cells, wanted: Sequence[tuple[Recipe, Image]], *, progress
 
 
 def _try(cells: Cells, recipe: Recipe, image: Image, problem: InverseProblem) -> None:
-    """Run a cell; a method that cannot serve the task is left out, and says why."""
+    """Run a cell; leave out a method that cannot do the task, and print why."""
     try:
         cells.run(recipe, image, problem)
     except UserError as error:
@@ -91,7 +91,7 @@ def _try(cells: Cells, recipe: Recipe, image: Image, problem: InverseProblem) ->
 
 
 def _recipes(cfg: config.Config) -> list[Recipe]:
-    """Return what the table runs on each image, task after task."""
+    """Return the recipes that the table runs on each image, task by task."""
     device = _device(str(cfg.device))
     return [
         Recipe(
@@ -109,7 +109,7 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
 
 
 def _chosen_names(cfg: config.Config) -> set[tuple[str, str]]:
-    """Return the (task, method) that are to be run."""
+    """Return the pairs (task, method) to run."""
     methods, tasks = (
         _chosen(what, cfg[what], list(cfg.table[what])) for what in ("methods", "tasks")
     )
@@ -117,7 +117,7 @@ def _chosen_names(cfg: config.Config) -> set[tuple[str, str]]:
 
 
 def _chosen(what: str, wanted: Sequence[str] | None, known: list[str]) -> list[str]:
-    """Return those that were asked for, in the order of the table."""
+    """Return the requested names, in the order of the table."""
     for name in wanted or ():
         if name not in known:
             hint = config.nearest(str(name), known)
@@ -172,7 +172,7 @@ def _write(
     recipes: Sequence[Recipe],
     images: Sequence[Image],
 ) -> None:
-    """Write what the finished cells of these settings say, the paper's claims judged by them."""
+    """Write the results of the finished cells of these settings, with the paper's claims judged."""
     from metadip.report.benchmark import judge, judged_claims, read_cells, write_benchmark
 
     out = Path(cfg.out)
@@ -188,13 +188,13 @@ def _write(
 
 
 def _made_on(cells: Sequence[Cell]) -> list[str]:
-    """Say on what the cells were made, and how many on each."""
+    """Return a line for each machine that made cells, with their number."""
     counts = Counter(cell["made_on"] for cell in cells if "made_on" in cell)
     return [f"{n} of {len(cells)} results made on {machine}" for machine, n in counts.items()]
 
 
 def _notes(cfg: config.Config, images: Sequence[Image]) -> list[str]:
-    """Say what the numbers were made of and on."""
+    """Return lines on the images, the settings and the command."""
     groups = Counter(image.group for image in images)
     sizes = dict.fromkeys(f"{image.x.shape[-1]}x{image.x.shape[-2]}" for image in images)
     return [

@@ -32,7 +32,7 @@ DECIMALS = 4  # of curves, dB
 class Image:
     """One ground truth ``x`` (1, C, H, W), number ``index`` of the set ``group``.
 
-    ``seed_name`` is what noise and operator are drawn by.
+    Noise and operator are drawn by ``seed_name``.
     """
 
     group: str
@@ -43,21 +43,21 @@ class Image:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this image from all others, wherever its file lies."""
+        """Hash that identifies the image, wherever its file is stored."""
         return hashlib.sha256(self.x.numpy().tobytes()).hexdigest()
 
 
 @dataclass
 class Recipe:
-    """One method on one task, as ``infer.py`` would be told of it.
+    """One method on one task, with the settings that ``infer.py`` would get.
 
     Args:
         method, task: their names in the table.
-        settings: of ``infer.py``, all of which the method has to read.
-        task_settings: of ``infer.py``, of which every method reads its own.
-        count: on the first so many images only; None: on all.
-        quick: no more steps than ``QUICK``.
-        refused: why it cannot be run, once that is known.
+        settings: settings of ``infer.py``, all of which the method must read.
+        task_settings: settings of ``infer.py``, of which each method reads its own.
+        count: number of images to run on, from the first; None runs on all.
+        quick: whether steps are limited to ``QUICK``.
+        refused: why it cannot be run, once known.
     """
 
     method: str
@@ -70,7 +70,7 @@ class Recipe:
     refused: str | None = field(default=None, init=False)
 
     def wants(self, image: Image) -> bool:
-        """Tell whether the method is to be run on an image."""
+        """Return whether to run the method on an image."""
         return self.count is None or image.index < self.count
 
     @cached_property
@@ -84,14 +84,14 @@ class Recipe:
 
     @cached_property
     def built(self) -> Method:
-        """The method, built when a cell needs it."""
+        """The method, built when first needed."""
         from metadip.runs.inference import build_method
 
         return build_method(self.cfg).to(self.device)
 
     @cached_property
     def key(self) -> str:
-        """Hash of the settings, the content of the files that they name, and our version."""
+        """Hash of the settings, the content of the files they name, and the metadip version."""
         from metadip.runs.continuing import fingerprint
 
         tree = config.plain(self.cfg)
@@ -103,7 +103,7 @@ class Recipe:
         return _hash(facts)
 
     def problem(self, image: Image) -> InverseProblem:
-        """Measure an image as ``infer.py`` does: by the seed and the image's name."""
+        """Measure an image as ``infer.py`` does, drawing by the seed and the image's name."""
         from metadip.data import seed_of_name
 
         seed = seed_of_name(self.cfg.seed, image.seed_name)
@@ -114,11 +114,11 @@ class Recipe:
 
 
 class Cells:
-    """The folder of finished cells, a JSON file and a picture each.
+    """The folder of finished cells, each a JSON file and a picture.
 
     Args:
-        out: the benchmark's folder.
-        seed: of all of them.
+        out: folder of the benchmark.
+        seed: seed of all cells.
     """
 
     def __init__(self, out: Path, *, seed: int) -> None:
@@ -130,11 +130,11 @@ class Cells:
         return self.folder / f"{'--'.join(map(str, parts))}.json"
 
     def is_done(self, recipe: Recipe, image: Image) -> bool:
-        """Tell whether a cell was finished with the same settings and image."""
+        """Return whether a cell was finished with the same settings and image."""
         try:
             entry = json.loads(self.path(recipe, image).read_text("utf-8"))
             return bool(entry.get("key") == _cell_key(recipe, image))
-        except (OSError, ValueError, UserError):  # a prior that is gone has no key
+        except (OSError, ValueError, UserError):  # a missing prior has no key
             return False
 
     def forget(self, recipe: Recipe, image: Image) -> None:
@@ -142,7 +142,7 @@ class Cells:
         self.path(recipe, image).unlink(missing_ok=True)
 
     def show(self, task: str, image: Image, problem: InverseProblem) -> None:
-        """Save the pictures of truth and measurement."""
+        """Save the pictures of the truth and the measurement."""
         from metadip.report import measurement_picture, save_image
 
         save_image(self.folder / "truth" / image.group / f"{image.name}.png", image.x)
@@ -152,10 +152,10 @@ class Cells:
             save_image(folder / f"{image.name}_{self.seed}.png", measured)
 
     def run(self, recipe: Recipe, image: Image, problem: InverseProblem) -> None:
-        """Run a cell and keep it.
+        """Run a cell and save its result.
 
         Raises:
-            UserError: the method cannot serve the task.
+            UserError: If the method cannot do the task.
         """
         from metadip.callbacks import OraclePSNR
         from metadip.report import save_image, write_json
@@ -196,7 +196,7 @@ def _numbers(problem: InverseProblem, result: FitResult) -> dict[str, Any]:
 
 
 def _made_on(device: torch.device) -> str:
-    """Say on what a cell is made."""
+    """Describe the machine, device and commit that make a cell."""
     from metadip.report import git_commit, machine
 
     facts = {**machine(), "device": device.type, "commit": (git_commit() or "none")[:10]}
@@ -212,15 +212,15 @@ def _hash(facts: Mapping[str, Any]) -> str:
 
 
 def _safe(name: str) -> str:
-    """Return a name that can stand in a file's name."""
+    """Return a name that is safe in a file name."""
     return re.sub(r"[^\w.+-]", "_", name)
 
 
 def images_of(cfg: config.Config) -> Iterator[Image]:
-    """Yield the images of the table's sets, or of those that take their place.
+    """Yield the images of the table's sets, or those that replace them.
 
     Raises:
-        UserError: a folder is missing or empty, or an image cannot be read.
+        UserError: If a folder is missing or empty, or an image cannot be read.
     """
     from metadip.data import ImageFolder, SampleKey, sample_face
 
@@ -248,10 +248,10 @@ def images_of(cfg: config.Config) -> Iterator[Image]:
 
 
 def part_of(images: list[Image], part: str | None) -> list[Image]:
-    """Return the share of the images that ``part``, such as 1/3, names.
+    """Return the share of the images named by ``part``, such as 1/3.
 
     Raises:
-        UserError: ``part`` is none.
+        UserError: If ``part`` is not such a share.
     """
     if part is None:
         return images

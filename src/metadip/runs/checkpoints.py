@@ -1,4 +1,4 @@
-"""Where a run is resumed from: one file, always whole, from which training goes on exactly."""
+"""The checkpoint to resume from: one file, always complete, that continues training exactly."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from metadip.report import atomic_path
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # USR1: SLURM's, some time before the end
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM sends USR1 before the end
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its place and rename it, so that nobody ever sees half of one.
+    """Write a checkpoint to a temporary file and rename that, so that it is never partial.
 
-    Lightning writes to the system's temporary folder; from there to another disk is a copy.
+    Lightning writes to the system's temporary folder; moving it to another disk is a copy.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Replace ``path`` in one go."""
+        """Replace ``path`` atomically."""
         with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
 
 
 class LastCheckpoint(Checkpoint):
-    """Keep one newest checkpoint: after each epoch, on time, and on a signal, which ends the run.
+    """Keep the newest checkpoint: each epoch, at intervals, and on a signal, which ends the run.
 
     Model:
-        Saves only between two outer steps, where the state is whole, and on all processes at the
-        same step if one of them was asked to. Nothing is saved just before a validation, which
-        resuming would leave out. Lightning's handlers of the signals are replaced: they save
-        within a step, or talk to the other processes while these do not listen.
+        Saves only between two outer steps, where the state is consistent, and on all processes at
+        the same step if any of them has to. Nothing is saved just before a validation, which
+        resuming would skip. Lightning's signal handlers are replaced: they save within a step, or
+        contact the other processes while these do not listen.
     Args:
-        path: file that is replaced each time.
+        path: file to write, replaced each time.
         minutes: time between two checkpoints, at least 0; 0 saves after every outer step.
     Raises:
-        SystemExit: after a signal, in the usual way with 128 + its number; the other processes
-            end with 0, because Lightning kills all of them where one fails.
+        SystemExit: If a signal arrived, as usual with 128 + its number; the other processes
+            exit with 0, because Lightning kills all of them if one fails.
     """
 
     def __init__(self, path: str | Path, *, minutes: float) -> None:
@@ -54,14 +54,14 @@ class LastCheckpoint(Checkpoint):
         self.received, self.step, self.saved_s, self.validates = 0, 0, 0.0, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count, and to listen; Lightning gives the signals back at the end."""
+        """Start the timer and handle the signals; Lightning restores its handlers at the end."""
         self.step, self.saved_s = trainer.global_step, time.monotonic()
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
-        """Remember the signal until the outer step is done."""
+        """Remember the signal until the outer step ends."""
         self.received = number
         name = signal.Signals(number).name
         rank_zero_only(print)(f"{name}: will save and stop after this outer step", flush=True)
@@ -69,7 +69,7 @@ class LastCheckpoint(Checkpoint):
             signal.signal(number, signal.default_int_handler)  # the second Ctrl-C stops at once
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Save after an outer step if it is time, or if a process was told to stop."""
+        """Save after an outer step if it is due, or if a process was told to stop."""
         loop, before, self.step = trainer.fit_loop, self.step, trainer.global_step
         self.validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]
         amid_step = self.step == before  # between the batches that one outer step accumulates
@@ -84,13 +84,13 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save after a validation that ends an epoch, and at the end of training."""
         if not self.validates and not trainer.fit_loop.done:
-            return  # Lightning would resume within the epoch that is over
+            return  # Lightning would resume within the finished epoch
         self._save(trainer)
         if stop := self._agree(trainer)[0]:
             self._stop(trainer, stop)
 
     def _agree(self, trainer: pl.Trainer) -> tuple[int, bool]:
-        """Return the signal that any process got, and whether any finds it time to save."""
+        """Return the signal that any process got, and whether any is due to save."""
         due = time.monotonic() - self.saved_s >= self.interval_s
         asked = torch.tensor([self.received, int(due)], device=trainer.strategy.root_device)
         number, save = trainer.strategy.reduce(asked, reduce_op="max").tolist()

@@ -1,4 +1,4 @@
-"""Go on where a run into the same folder ended, and never mix results of different settings."""
+"""Continue where a run into the same folder ended, and never mix results of different settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from metadip.report import (
 )
 from metadip.types import UserError
 
-# What changes neither an image's problem nor its result: how a run shows itself and is carried out.
+# Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
     *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer"),
     *("fit.batch_size", "fit.memory_gb", "fit.stacked"),
@@ -29,7 +29,7 @@ PATHS = ("input", "measurement", "truth")
 
 
 def left_to_do(cfg: config.Config, names: Sequence[str]) -> list[int]:
-    """Return the indices of the images that are not finished; one alone is always done anew."""
+    """Return the indices of the images that are not finished; a single one is always redone."""
     if cfg.overwrite or len(names) == 1:
         return list(range(len(names)))
     missing = set(missing_entries(Path(cfg.out), names))
@@ -37,18 +37,18 @@ def left_to_do(cfg: config.Config, names: Sequence[str]) -> list[int]:
 
 
 def open_folder(cfg: config.Config, names: Sequence[str]) -> None:
-    """Make the run folder ready for the images: keep, or forget, what is finished there.
+    """Prepare the run folder for the images: keep or forget what is finished there.
 
-    What was finished is forgotten before the new settings are written, so that a run killed in
-    between cannot take it for its own.
+    Finished images are forgotten before the new settings are written, so that a run killed in
+    between cannot mistake them for its own.
 
     Raises:
-        UserError: the folder holds images of other settings, or cannot be written.
+        UserError: If the folder holds images made with other settings, or cannot be written.
     """
     out, ckpt_sha256 = Path(cfg.out), fingerprint(cfg)
     finished = finished_images(out)
-    of_a_run = (out / "config.yaml").is_file()  # it is written before any image is finished
-    of_a_folder = [name for name in finished if (out / name).is_dir()]  # else pictures lie in out
+    of_a_run = (out / "config.yaml").is_file()  # written before any image is finished
+    of_a_folder = [name for name in finished if (out / name).is_dir()]  # else pictures are in out
     alone = len(names) == 1 and set(of_a_folder) <= set(names)
     anew = cfg.overwrite or not of_a_run or alone
     if finished and not anew:
@@ -63,7 +63,7 @@ def open_folder(cfg: config.Config, names: Sequence[str]) -> None:
 
 
 def _check_same(cfg: config.Config, ckpt_sha256: str | None) -> None:
-    """Refuse settings other than those that the finished images were made with."""
+    """Reject settings other than those that the finished images were made with."""
     out = Path(cfg.out)
     saved = config.read_yaml(out / "config.yaml")
     before, now = _that_matter(saved), _that_matter(config.plain(cfg))
@@ -87,7 +87,7 @@ def _mixing(out: Path, difference: str) -> UserError:
 
 
 def _that_matter(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings by dotted path that decide what the images are, paths in one spelling."""
+    """Return the settings that decide the results, by dotted path, with file paths normalised."""
     matter = {
         key: value
         for key, value in config.leaves(tree).items()

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from metadip.methods import FitReconstructor, Method
 
 SHEET_IMAGES = 1000  # at most this many on a contact sheet
-TILE_PX = 128  # side of one there
-GIF_FRAMES = 60  # of a picture of the fit
+TILE_PX = 128  # side of an image on it
+GIF_FRAMES = 60  # in the animation of a fit
 
 
 def infer(cfg: config.Config) -> dict[str, Any]:
-    """Reconstruct an image, a folder, or real measurements; return what ``metrics.json`` holds."""
+    """Reconstruct an image, a folder or measurements; return the content of ``metrics.json``."""
     from metadip.methods import FitModule
     from metadip.runs.continuing import left_to_do, open_folder
     from metadip.runs.problems import ProblemData, check_problems, check_served, problems_of
@@ -58,7 +58,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
 
 
 def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:
-    """Return what watches the fits and writes their results, in this order."""
+    """Return the callbacks that watch the fits and write their results, in order."""
     from metadip.callbacks import OraclePSNR
     from metadip.report import FitGif, ResultWriter
     from metadip.runs.problems import EndWithStarter
@@ -69,7 +69,7 @@ def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:
 
 
 def _show_log() -> None:
-    """Print what fits say of memory and sizes; users of the library set up logging themselves."""
+    """Print what fits log on memory and sizes; users of the library set up logging themselves."""
     logger = logging.getLogger("metadip")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
@@ -77,7 +77,7 @@ def _show_log() -> None:
 
 
 def _show_progress(cfg: config.Config, trainer: Trainer) -> None:
-    """Add a bar for the fits of this process."""
+    """Add a progress bar for the fits of this process."""
     from metadip.callbacks import FitProgress
 
     if cfg.progress:
@@ -87,15 +87,15 @@ def _show_progress(cfg: config.Config, trainer: Trainer) -> None:
 
 
 def _task_of(cfg: config.Config) -> str:
-    """Return what the user calls the task."""
+    """Return the setting by which the user chose the task."""
     return f"physics={cfg.physics}" if cfg.physics else f"task={cfg.choices.task}"
 
 
 def build_method(cfg: config.Config) -> Method:
-    """Build the method, with those settings of ``fit`` and ``callbacks`` that it has arguments for.
+    """Build the method, with the settings of ``fit`` and ``callbacks`` that it accepts.
 
     Raises:
-        UserError: a setting out of range, or an update rule of training.
+        UserError: If a setting is out of range, or the update rule is for training.
     """
     if "n_steps" in cfg.optimizer:
         raise UserError(
@@ -115,7 +115,7 @@ def build_method(cfg: config.Config) -> Method:
 
 
 def _execution(cfg: config.Config) -> Execution:
-    """Return how a fit is carried out."""
+    """Return the execution settings of a fit."""
     from metadip.fitting import PRECISIONS, Backtracking, Execution
 
     precision, memory_gb = str(cfg.fit.precision), cfg.fit.memory_gb
@@ -135,7 +135,7 @@ def build_fit(cfg: config.Config) -> FitReconstructor:
     """Build a method that fits a network, with the settings of ``fit`` and its hooks.
 
     Raises:
-        UserError: the method fits none; see also ``build_method``.
+        UserError: If the method fits no network; see also ``build_method``.
     """
     from metadip.methods import FitReconstructor
 
@@ -146,7 +146,7 @@ def build_fit(cfg: config.Config) -> FitReconstructor:
 
 
 def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) -> dict[str, Any]:
-    """Merge the images' entries into ``metrics.json`` and say what came out and where it is."""
+    """Merge the images' entries into ``metrics.json``; print the results and their folder."""
     from metadip.report import (
         contact_sheet,
         mean_entry,
@@ -157,7 +157,7 @@ def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) ->
     )
 
     out = Path(cfg.out)
-    # No barrier: it would give up after half an hour, and fits may stop hours apart. Lightning ends
+    # No barrier: it would time out after half an hour, and fits may end hours apart. Lightning ends
     # this process if another one fails.
     while n_processes > 1 and missing_entries(out, names):
         time.sleep(0.2)
@@ -180,7 +180,7 @@ def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) ->
 
 
 def _thumbnail(path: Path) -> Tensor:
-    """Read a picture no larger than its tile, so that a sheet of many does not fill the memory."""
+    """Read a picture, shrunk to its tile so that a sheet of many does not fill the memory."""
     from torch.nn.functional import interpolate
 
     from metadip.data import read_image

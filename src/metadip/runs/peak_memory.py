@@ -1,4 +1,4 @@
-"""The most memory that a piece of work took on top of what was there before."""
+"""Peak memory of a block of code, on top of what was in use before."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ INTERVAL_S = 0.02
 
 
 class PeakMemory:
-    """Watch the memory of a ``with`` block.
+    """Measure the peak memory of a ``with`` block.
 
     Model:
-        On a GPU what PyTorch had allocated at most, less what it had before. On a CPU the growth of
-        the process's resident set, looked at every 20 ms, after free memory was given back to the
-        system where glibc does so; what lies scattered is used again unseen.
+        On a GPU, the most that PyTorch had allocated, less what it had before. On a CPU, the growth
+        of the process's resident set, sampled every 20 ms, after free memory was returned to the
+        system where glibc can do so; fragmented free memory is reused unseen.
     Args:
-        device: where the work is done.
+        device: device that the block runs on.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -49,7 +49,7 @@ class PeakMemory:
 
     @property
     def megabytes(self) -> float | None:
-        """The growth in 1e6 bytes; None where the system does not tell."""
+        """The growth in 1e6 bytes; None if the system does not report it."""
         known = self.device.type == "cuda" or STATM.is_file()
         return (self.highest - self.before) / 1e6 if known else None
 
@@ -61,7 +61,7 @@ class PeakMemory:
 
 
 def _give_back() -> None:
-    """Ask glibc to return what was freed; other systems have no such call."""
+    """Ask glibc to return freed memory; other systems have no such call."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

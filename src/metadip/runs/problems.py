@@ -1,4 +1,4 @@
-"""Where the problems of a run come from, and how they are dealt out to its processes."""
+"""Where the problems of a run come from, and how they are shared among its processes."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from metadip.types import InverseProblem, UserError
 if TYPE_CHECKING:
     from metadip.methods import Method
 
-CHECK_S = 5.0  # seconds spent on reading files before the first is fitted
-EXAMPLE_PX = 16  # side of a picture whose measurement shows what a task is
+CHECK_S = 5.0  # seconds spent on reading files before the first fit
+EXAMPLE_PX = 16  # side of the example picture, measured to see what a task is
 
 
 class ProblemSource(Protocol):
-    """A map-style data set of problems, made when they are asked for."""
+    """A map-style data set of problems, made on request."""
 
     names: list[str]
-    """What the images are called in results."""
+    """Names of the images in results."""
 
     def __getitem__(self, index: int, /) -> InverseProblem:
         """Return one problem."""
         ...
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Reject a bad file, as far as its header tells or after reading it whole."""
+        """Reject a bad file, judged by its header or after reading it whole."""
         ...
 
 
 class SimulatedProblems:
-    """Measure the images of a folder by a task.
+    """Measure the images of a folder with a task.
 
     Model:
         Operator and noise come from the run's seed and the name of the file, so that an image is
-        measured alike alone and in a folder.
+        measured the same alone and in a folder.
     Args:
         images: the ground truths.
         task: measures them.
-        seed: the run's.
+        seed: seed of the run.
     """
 
     def __init__(self, images: ImageFolder, task: ReconstructionTask, *, seed: int) -> None:
@@ -73,14 +73,14 @@ class SimulatedProblems:
 
 
 class ProblemData(pl.LightningDataModule):
-    """Deal out to the processes what the first of them says is left to do.
+    """Share the remaining problems, as listed by the first process, among the processes.
 
     Args:
         source: all problems.
-        left: indices of those to solve; that of the first process counts for all.
-        batch_size: problems solved together where weights are stacked; else each is a batch of its
-            own, so that its result is written as soon as it is there.
-        stacked: whether they are; None: on a GPU.
+        left: indices of the problems to solve; all processes use the list of the first.
+        batch_size: problems solved together if weights are stacked; otherwise each is its own
+            batch, so that its result is written as soon as it is ready.
+        stacked: whether weights are stacked; None stacks them on a GPU.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class ProblemData(pl.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
 
     def setup(self, stage: str) -> None:
-        """Agree on what is left; everybody is here, nobody has begun.
+        """Agree on what is left, before any process has begun.
 
         Raises:
-            UserError: If a process found other files than the first; raised in all of them.
+            UserError: If a process found other files than the first; raised in all processes.
         """
         assert self.trainer is not None
         strategy = self.trainer.strategy
@@ -104,7 +104,7 @@ class ProblemData(pl.LightningDataModule):
             raise UserError("the input folder changed while the run began: start it again")
 
     def predict_dataloader(self) -> DataLoader[InverseProblem]:
-        """Give this process its share, in order."""
+        """Return the share of this process, in order."""
         assert self.trainer is not None
         own = self.left[self.trainer.global_rank :: self.trainer.world_size]
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
@@ -113,7 +113,7 @@ class ProblemData(pl.LightningDataModule):
             Subset(self.source, own),  # type: ignore[arg-type]  # map-style by protocol
             batch_size=self.batch_size if together else 1,
             collate_fn=list,
-            generator=torch.Generator(),  # else each pass would draw from the global generator
+            generator=torch.Generator(),  # otherwise each pass draws from the global generator
         )
 
     def transfer_batch_to_device(
@@ -125,10 +125,10 @@ class ProblemData(pl.LightningDataModule):
 
 
 class EndWithStarter(pl.Callback):
-    """End a process that was started for its share of a run when the starter is gone.
+    """End a process that was started for a share of a run once its starter is gone.
 
-    Killed without warning, the first process cannot end the others; they would go on writing into a
-    run folder in which the user has started anew.
+    If the first process is killed without warning, it cannot end the others, which would keep
+    writing into a run folder that the user may already use for a new run.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -136,16 +136,16 @@ class EndWithStarter(pl.Callback):
         self._starter = os.getppid()
 
     def on_predict_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Look before results are written; nothing needs to be put in order."""
+        """Check before results are written; no cleanup is needed."""
         if not trainer.is_global_zero and os.getppid() != self._starter:
             os._exit(1)
 
 
 def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
-    """Return the problems that the settings name.
+    """Return the problems named by the settings.
 
     Raises:
-        UserError: If settings contradict one another, or files are missing.
+        UserError: If settings contradict each other, or files are missing.
     """
     if cfg.physics is None and not cfg.rescale:
         raise UserError("rescale=false goes with physics=: other problems know their scale")
@@ -163,7 +163,7 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
 def check_problems(source: ProblemSource) -> None:
     """Reject bad files before hours of work on others.
 
-    The first files are read whole, for ``CHECK_S`` seconds; of the others the headers.
+    Files are read whole during the first ``CHECK_S`` seconds; after that, only the headers.
 
     Raises:
         UserError: If a file cannot be read or does not fit.
@@ -177,7 +177,7 @@ def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
     """Reject methods that cannot do the task, by an example: a small picture or a measurement.
 
     Raises:
-        UserError: If the method does not serve it.
+        UserError: If the method cannot do the task.
     """
     if isinstance(source, SimulatedProblems):
         x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)
@@ -205,7 +205,7 @@ def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
 
 
 def _reader_of(cfg: config.Config) -> MeasurementReader:
-    """Return what reads the measurements: the user's own operator, or else the task."""
+    """Return the reader of measurements: the user's own operator if given, else the task."""
     if cfg.physics is not None:
         return OwnOperator(
             str(cfg.physics), image_shape_of=image_shape_of, rescale=bool(cfg.rescale)

@@ -1,4 +1,4 @@
-"""What every run needs of its process: threads, quiet libraries, Lightning's trainer."""
+"""Set up the process of a run: threads, quiet libraries, Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def trainer_of(cfg: config.Config, **extra: Any) -> Trainer:
     """Build Lightning's trainer.
 
     Raises:
-        UserError: devices or another setting that Lightning refuses on this machine.
+        UserError: If Lightning rejects the devices or another setting on this machine.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -34,7 +34,7 @@ def trainer_of(cfg: config.Config, **extra: Any) -> Trainer:
 
 
 def prepare_process(cfg: config.Config) -> None:
-    """Set threads and quieten the libraries."""
+    """Set the number of threads and silence the libraries."""
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -37,7 +37,7 @@ def train(cfg: config.Config) -> Path:
     data, module = _training_data(cfg), _meta_module(cfg)
     keep_earlier(out / "metrics.csv")
     if resumed is None or resumed.resolve() != last.resolve():
-        keep_earlier(last)  # else ckpt=auto could take it for this run's
+        keep_earlier(last)  # otherwise ckpt=auto could mistake it for this run's
     best = ModelCheckpoint(
         out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
     )
@@ -62,7 +62,7 @@ def train(cfg: config.Config) -> Path:
 
 
 def _resumed(cfg: config.Config, last: Path) -> Path | None:
-    """Return the checkpoint that this run goes on from, None for a new one."""
+    """Return the checkpoint that this run resumes from, None for a new run."""
     from lightning.pytorch.utilities import rank_zero_only
 
     if cfg.ckpt == "auto":
@@ -73,7 +73,7 @@ def _resumed(cfg: config.Config, last: Path) -> Path | None:
 
 
 def _best_of(out: Path, best_model_path: str) -> Path:
-    """Return the best checkpoint, also of a run whose folder was moved; else the last."""
+    """Return the best checkpoint, even if the run folder was moved; otherwise the last one."""
     if not best_model_path:
         return out / "last.ckpt"
     best = Path(best_model_path)
@@ -89,7 +89,7 @@ def _release(path: Path, checkpoint: str | Path) -> None:
 
 
 def _meta_module(cfg: config.Config) -> MetaModule:
-    """Build what is trained, with weights drawn from the seed."""
+    """Build the module to train, with weights drawn from the seed."""
     from metadip.meta import MetaModule
 
     untrained = config.build(cfg.prior, learned=True, learned_px=cfg.image_size)
@@ -115,7 +115,7 @@ def _meta_module(cfg: config.Config) -> MetaModule:
 
 
 def _begin_at(start: str, prior: Representation, optimizer: MomentumSGD) -> None:
-    """Take weights, latent, step sizes and momentum over from a prior that was learned before."""
+    """Copy weights, latent, step sizes and momentum from a prior that was learned before."""
     from metadip.checkpoint import load_prior
 
     try:

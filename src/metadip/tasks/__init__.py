@@ -1,4 +1,4 @@
-"""Tasks: what is to be undone. Each turns images and measurement files into inverse problems."""
+"""Reconstruction tasks, which turn images and measurement files into inverse problems."""
 
 from metadip.tasks.compressive_sensing import CompressiveSensingTask
 from metadip.tasks.denoising import DenoisingTask
@@ -11,7 +11,7 @@ from metadip.tasks.phase_retrieval import PhaseRetrievalTask
 from metadip.tasks.protocol import MeasurementReader, ReconstructionTask
 from metadip.tasks.task_mixture import TaskMixture
 
-# By the names of conf/task; a mixture of them is no kind of its own.
+# By the names in conf/task; a mixture is not a kind of its own.
 TASKS: dict[str, type[ReconstructionTask]] = {
     "denoise": DenoisingTask,
     "cs": CompressiveSensingTask,

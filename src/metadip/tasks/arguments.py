@@ -40,14 +40,14 @@ def check_ratio(ratio: float, *, max_ratio: float) -> None:
     """Check that a ratio is in (0, max_ratio].
 
     Raises:
-        UserError: If it is outside, or not a number.
+        UserError: If ``ratio`` is outside this range or not a number.
     """
     if not is_finite_number(ratio) or not 0 < ratio <= max_ratio:
         raise UserError(f"task.ratio={ratio!r} must be a number above 0 and at most {max_ratio:g}")
 
 
 def is_finite_number(value: object) -> bool:
-    """Tell whether ``value`` is a finite real number; truth values are not."""
+    """Return whether ``value`` is a finite real number; booleans are not."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -55,7 +55,7 @@ def one_image_shape(x: Tensor) -> ImageShape:
     """Return (C, H, W) of one image in a batch of one.
 
     Raises:
-        ValueError: If ``x`` has another shape or is not of floating point.
+        ValueError: If ``x`` has another shape or is not a floating-point tensor.
     """
     if x.ndim != 4 or x.shape[0] != 1 or not x.is_floating_point():
         raise ValueError(f"expected one float image (1, C, H, W), got {x.dtype} {tuple(x.shape)}")

@@ -33,12 +33,12 @@ class DenoisingTask:
         level. speckle: y = x + x e, e ~ N(0, level^2). ``physics.noise_model`` carries kind and
         level: deepinv's GaussianNoise, SaltPepperNoise, PoissonNoise, or our SpeckleNoise.
     Args:
-        noise_std: of Gaussian noise without a ``level``: standard deviation in [0, 1] intensity, or
+        noise_std: standard deviation of Gaussian noise without a ``level``, in [0, 1] intensity, or
             (low, high) from which each image draws uniformly.
-        clip: clamp y to [0, 1] as an 8-bit file would; False keeps the noise as it was drawn.
+        clip: clamp y to [0, 1] as an 8-bit file would; False keeps the noise as drawn.
         noise: gaussian, impulse, shot or speckle.
-        level: low, medium or high, the early-stopping paper's, whose files are clipped to [0, 1]
-            and rounded to 8 bits whatever ``clip`` says; a number; or None for ``noise_std``.
+        level: low, medium or high as in the early-stopping paper, clipped to [0, 1] and rounded to
+            8 bits like its files whatever ``clip`` is; a number; or None to use ``noise_std``.
     Raises:
         UserError: If ``noise_std`` is not one or two finite numbers 0 <= low <= high <= 1,
             ``noise`` is unknown, or ``level`` does not fit it.
@@ -80,7 +80,7 @@ class DenoisingTask:
             )
 
     def noise_model(self, noise_std: float) -> NoiseModel:
-        """Return deepinv's model of the noise, given the standard deviation where no level is."""
+        """Return the noise model for deepinv; ``noise_std`` is used if there is no level."""
         return NOISES[self.noise].model(self._level(noise_std))
 
     @torch.inference_mode(mode=False)
@@ -100,7 +100,7 @@ class DenoisingTask:
     def read(self, file: MeasurementFile) -> InverseProblem:
         """Read ``y``, an image in [0, 1] intensity; a grey image file has one channel.
 
-        A ``noise_std`` of the file is that of Gaussian noise, and wins over the task's level.
+        A ``noise_std`` in the file is that of Gaussian noise, and overrides the task's level.
         """
         y = file.intensities()
         shape = file.check_image_shape("y", tuple(y.shape[1:]))
@@ -111,7 +111,7 @@ class DenoisingTask:
 
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
-        """Return nothing more than ``y``, or None for other operators than deepinv's Denoising."""
+        """Return no further entries, or None for operators other than deepinv's Denoising."""
         return {} if isinstance(problem.physics, Denoising) else None
 
     def check_size(self, image_shape: ImageShape) -> None:

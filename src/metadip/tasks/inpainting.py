@@ -29,13 +29,13 @@ class InpaintingTask:
     """Fill in pixels that were lost at random, y = m (x + e) with a mask m of zeros and ones.
 
     Model:
-        Each pixel is kept with probability ``ratio``, at least one of all. The problem's scale
+        Each pixel is kept with probability ``ratio``, and at least one of them. The problem's scale
         s = sqrt(values / values kept) gives ||s A||_F^2 = C*H*W, at which step sizes are learned
         for every task; without it the steps would be too short by 1 / s^2.
     Args:
-        ratio: share of pixels that is kept, in (0, 1].
+        ratio: fraction of pixels kept, in (0, 1].
         noise_std: level in [0, 1] intensity, or (low, high) from which each image draws uniformly.
-        per_channel: lose every channel's values on their own; False loses whole pixels.
+        per_channel: drop the values of each channel independently; False drops whole pixels.
     Raises:
         UserError: If ``ratio`` or ``noise_std`` is out of range, or ``per_channel`` is neither
             true nor false.
@@ -81,8 +81,7 @@ class InpaintingTask:
     def read(self, file: MeasurementFile) -> InverseProblem:
         """Read ``y``, an image in [0, 1] intensity, and ``mask``, (H, W) or (C, H, W).
 
-        The mask is 1 where ``y`` was observed and 0 where it was lost; what stands there is not
-        read.
+        The mask is 1 where ``y`` was observed and 0 where it was lost; lost values are ignored.
         """
         y = file.intensities()
         shape = file.check_image_shape("y", tuple(y.shape[1:]))
@@ -95,7 +94,7 @@ class InpaintingTask:
 
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
-        """Return the mask, or None for other operators than masks of zeros and ones."""
+        """Return the mask, or None for operators other than masks of zeros and ones."""
         if not isinstance(problem.physics, Inpainting) or not _is_binary(problem.physics.mask):
             return None
         return {"mask": problem.physics.mask[0].cpu()}
@@ -105,13 +104,13 @@ class InpaintingTask:
 
 
 def draw_mask(shape: ImageShape, *, ratio: float, seed: int) -> Tensor:
-    """Return ones with probability ``ratio``, at least one of them, else zeros; on the CPU."""
+    """Return a random mask on the CPU: one with probability ``ratio``, at least once, else zero."""
     coins = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     return (coins <= coins.min().clamp(min=ratio)).float()
 
 
 def _mask_of(file: MeasurementFile, shape: ImageShape) -> Tensor:
-    """Return what was observed of an image, zeros and ones, (1, H, W) or (C, H, W)."""
+    """Return the mask of observed values, zeros and ones, (1, H, W) or (C, H, W)."""
     value = file.get("mask", "1 where a value of y was observed, 0 where it was lost")
     mask = value.float() if isinstance(value, Tensor) else torch.empty(0)
     mask = mask[None] if mask.ndim == 2 else mask

@@ -28,9 +28,9 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class MeasurementFile:
-    """The entries of a measurement file, read when the first of them is asked for.
+    """The entries of a measurement file, read on first access.
 
-    Every complaint is a ``UserError`` that names file and entry.
+    Every error is a ``UserError`` that names the file and the entry.
 
     Args:
         path: a ``.pt`` (a dictionary) or ``.npz`` file, nothing pickled.
@@ -43,10 +43,10 @@ class MeasurementFile:
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """The entries by name, tensors, numbers and text.
+        """The entries by name: tensors, numbers and text.
 
         Raises:
-            UserError: If there is no such file, or it cannot be read.
+            UserError: If the file is missing or cannot be read.
         """
         if not self.path.is_file():
             raise UserError(f"no measurement file '{self.path}': check the path")
@@ -60,11 +60,11 @@ class MeasurementFile:
         )
 
     def error(self, key: str, problem: str) -> UserError:
-        """Return the complaint about one entry."""
+        """Return the error for one entry."""
         return UserError(f"{self.path}: {key} {problem}")
 
     def get(self, key: str, meaning: str | None = None) -> object:
-        """Return an entry that must be there; ``meaning`` says in the complaint what it is."""
+        """Return a required entry; ``meaning`` explains it in the error."""
         if key not in self.content:
             found = ", ".join(map(str, self.content)) or "nothing"
             meaning = meaning or _MEANINGS.get(key)
@@ -73,7 +73,7 @@ class MeasurementFile:
         return self.content[key]
 
     def floats(self, key: str, *, complex_too: bool = False) -> Tensor:
-        """Return a finite array as float32, or complex64 where complex numbers are welcome."""
+        """Return a finite array as float32, or complex64 if complex numbers are allowed."""
         value = self.get(key)
         is_complex = complex_too and isinstance(value, Tensor) and value.is_complex()
         if not isinstance(value, Tensor) or not (value.is_floating_point() or is_complex):
@@ -101,7 +101,7 @@ class MeasurementFile:
         return value
 
     def noise_std(self, fallback: float) -> float:
-        """Return the noise level, or ``fallback`` where the file has none."""
+        """Return the noise level, or ``fallback`` if the file has none."""
         value = self.scalar("noise_std") if "noise_std" in self.content else fallback
         if not isinstance(value, float | int) or not 0 <= value < math.inf:
             raise self.error("noise_std", f"must be a finite number of at least 0, got {value!r}")
@@ -132,7 +132,7 @@ class MeasurementFile:
         return self.check_image_shape("image_shape", tuple(sizes))
 
     def check_image_shape(self, key: str, shape: tuple[Any, ...]) -> ImageShape:
-        """Return (C, H, W) with 1 to 4 channels and nothing empty."""
+        """Return (C, H, W) if it has 1 to 4 channels and no size is below 1."""
         if not all(isinstance(size, int) and size >= 1 for size in shape):
             raise self.error(key, f"must be three whole numbers C, H, W of at least 1, got {shape}")
         if shape[0] > _MAX_CHANNELS:
@@ -150,10 +150,10 @@ class MeasurementFile:
 
 
 def _read_pt(path: Path) -> Mapping[str, Any]:
-    """Read a dictionary that ``torch.save`` wrote, running no code from it."""
+    """Read a dictionary written by ``torch.save``, without running code from it."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage raises anything, from KeyError to UnpicklingError
+    except Exception as error:  # damaged files raise anything, from KeyError to UnpicklingError
         raise UserError(
             f"{path}: cannot be read as .pt (truncated, not such a file, or it holds more than a "
             "dictionary of tensors, numbers and text)"
@@ -164,7 +164,7 @@ def _read_pt(path: Path) -> Mapping[str, Any]:
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
-    """Read arrays that ``numpy.savez`` wrote; text becomes a string again."""
+    """Read arrays written by ``numpy.savez``; text becomes a string again."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}

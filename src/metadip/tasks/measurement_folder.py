@@ -18,7 +18,7 @@ from metadip.tasks.protocol import MeasurementReader
 from metadip.types import InverseProblem, UserError
 
 ALL_SUFFIXES = (*READERS, *SUFFIXES)
-# A truth belongs to the measurement that is equal to it by the first of these.
+# A truth belongs to the measurement that agrees with it in the first of these.
 CLOSENESS: tuple[Callable[[Path], object], ...] = (
     lambda path: path,
     lambda path: path.with_suffix(""),
@@ -27,18 +27,18 @@ CLOSENESS: tuple[Callable[[Path], object], ...] = (
 
 
 class MeasurementFolder(Dataset[InverseProblem]):
-    """Read real measurements, one when it is asked for, in order of relative path.
+    """Read real measurements on demand, ordered by relative path.
 
     Model:
-        A truth belongs to the measurement of the same relative path, of the same but for the
-        suffix, or of the same stem, whichever is found first; in a folder of truths, one may serve
+        A truth belongs to the measurement with the same relative path, the same path but for the
+        suffix, or the same stem, whichever is found first; in a folder of truths, one may serve
         several measurements. A problem's seed comes from the name of its file, so that an image is
-        solved alike alone and in a folder.
+        solved the same alone and in a folder.
     Args:
-        root: a file, or a folder of ``.pt``, ``.npz`` and, where they are measurements, images.
-        reader: reads one file: a task, or an operator of the user's.
-        truth: image, or ``.pt`` or ``.npz`` with ``x``; or a folder of them; None without.
-        seed: the run's.
+        root: a file, or a folder of ``.pt``, ``.npz`` and, if they are measurements, images.
+        reader: reads one file: a task or a user's operator.
+        truth: an image, a ``.pt`` or ``.npz`` file with ``x``, or a folder of them; None without.
+        seed: seed of the run.
     Raises:
         UserError: If there is nothing at ``root``; see also ``match_truths``.
     """
@@ -73,7 +73,7 @@ class MeasurementFolder(Dataset[InverseProblem]):
         return replace(problem, name=self.names[index], seed=seed)
 
     def check(self, index: int, *, whole: bool) -> None:
-        """Reject a bad file: by its size and an image's header, or after reading it whole."""
+        """Reject a bad file, judged by size and image header, or after reading it whole."""
         files = [self.paths[index], *self.truths[index : index + 1]]
         for file in files:
             if file.stat().st_size == 0:
@@ -86,7 +86,7 @@ class MeasurementFolder(Dataset[InverseProblem]):
 
 
 def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> list[Path]:
-    """Return the truth of each measurement; one in a folder of truths may serve several.
+    """Return the truth of each measurement; a truth in a folder may serve several.
 
     Raises:
         UserError: If a measurement has no truth or several, or ``truth`` is one file for several
@@ -118,7 +118,7 @@ def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> 
 
 
 def _with_truth(problem: InverseProblem, truth: Path, measurement: Path) -> InverseProblem:
-    """Return the problem with the ground truth of a file; grey and colour are converted."""
+    """Return the problem with the ground truth from a file; grey and colour are converted."""
     shape = problem.image_shape
     if truth.suffix.lower() in READERS:
         x = MeasurementFile(truth).image("x")

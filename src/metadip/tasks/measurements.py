@@ -1,4 +1,4 @@
-"""Real measurements: load and save y with what is needed to know how it was taken."""
+"""Load and save real measurements, with what is needed to know how they were taken."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def load_measurement(path: str | Path, reader: MeasurementReader) -> InverseProb
 
     Model:
         ``.pt`` (a dictionary) or ``.npz``, nothing pickled; for some tasks an image file too. It
-        holds ``y`` and what the task needs to know of the operator: see ``read`` of each task.
+        holds ``y`` and what the task needs to know about the operator: see ``read`` of each task.
         Optional: ``x``, the ground truth, and ``noise_std`` of Gaussian noise (else the task's
         level, or the middle of its range). ``y``, the operator and ``noise_std`` stay as they are;
-        ``scale`` of the problem brings them to E||A x||^2 = ||x||^2, where step sizes are learned.
+        the problem's ``scale`` brings them to E||A x||^2 = ||x||^2, where step sizes are learned.
     Shape:
         The problem's ``y`` is that of one image, such as (1, M) or (1, C, H, W), on the CPU.
     Args:
@@ -43,7 +43,7 @@ def save_measurement(path: str | Path, problem: InverseProblem) -> None:
     An operator that was drawn from a seed is written as that seed, any other matrix as it is.
 
     Raises:
-        UserError: If the suffix is another, no task writes such operators, or the file cannot be
+        UserError: If the suffix is another, no task writes such an operator, or the file cannot be
             written.
     """
     path = Path(path)
@@ -59,7 +59,7 @@ def save_measurement(path: str | Path, problem: InverseProblem) -> None:
 
 
 def _entries(problem: InverseProblem) -> dict[str, Any]:
-    """Return what the file of a problem holds."""
+    """Return the entries of the file of a problem."""
     from metadip.tasks import TASKS
 
     content: dict[str, Any] = {"y": problem.y[0].detach().cpu()}

@@ -1,4 +1,4 @@
-"""Operators that a user's own code makes, named on the command line."""
+"""Operators made by the user's own code, named on the command line."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class OwnOperator:
         names of the file's entries to tensors, numbers and text (of an image file: ``y``). It is
         called once per measurement, and gets the content if it has an argument without a default.
         The file holds ``y``, real or complex, as ``physics.A`` gives it for one image, with or
-        without the batch dimension; ``image_shape`` (C, H, W) unless the operator tells it;
-        ``noise_std`` and ``x`` if known, everything else is the factory's.
+        without the batch dimension; ``image_shape`` (C, H, W) unless the operator gives it;
+        ``noise_std`` and ``x`` if known; everything else is for the factory.
     Args:
-        spec: module and name; modules of the current folder are found too. It runs that code, so it
+        spec: module and name; modules in the current folder are found too. The code is run, so this
             is only ever taken from the command line.
-        image_shape_of: tells (C, H, W) from a measurement and its operator, ValueError if it
-            cannot.
+        image_shape_of: returns (C, H, W) from a measurement and its operator, or raises
+            ValueError.
         rescale: set the problem's scale by ``operator_scale``, for step sizes that were learned at
-            that of our tasks; False leaves it at 1.
+            the scale of our tasks; False leaves it at 1.
     Raises:
-        UserError: If there is no such module or name, or it cannot be called like that.
+        UserError: If there is no such module or name, or it cannot be called this way.
     """
 
     reads_images: ClassVar[bool] = True
@@ -89,7 +89,7 @@ class OwnOperator:
         return physics
 
     def _shape(self, file: MeasurementFile, physics: Physics) -> ImageShape:
-        """Ask the operator for the shape of the image, first with y as it is given."""
+        """Ask the operator for the shape of the image, first with y as given."""
         for y in reversed(_batches(file.floats("y", complex_too=True))):
             try:
                 return file.check_image_shape("y", tuple(self._image_shape_of(y, physics)))
@@ -98,7 +98,7 @@ class OwnOperator:
         raise file.error("image_shape", f"is missing (C, H, W), and physics={self.spec} tells none")
 
     def _measure(self, physics: Physics, shape: ImageShape) -> Tensor:
-        """Return what the operator gives for one image, and see whether it can be fitted."""
+        """Return the measurement of one image by the operator, and check that it can be fitted."""
         x = torch.rand((1, *shape), generator=torch.Generator().manual_seed(0)).requires_grad_()
         try:
             with torch.enable_grad():
@@ -120,7 +120,7 @@ class OwnOperator:
 
 
 def _find(spec: str) -> Callable[..., Any]:
-    """Import what ``package.module:factory`` names."""
+    """Import the factory named by ``package.module:factory``."""
     if not re.fullmatch(r"[\w.]+:\w+", spec):
         raise UserError(f"physics={spec} must be package.module:factory")
     module_name, _, name = spec.partition(":")
@@ -146,7 +146,7 @@ def _find(spec: str) -> Callable[..., Any]:
 
 
 def _takes_content(factory: Callable[..., Any], spec: str) -> bool:
-    """Tell whether a factory asks for the content of the file."""
+    """Return whether a factory takes the content of the file."""
     needed = [
         p
         for p in inspect.signature(factory).parameters.values()
@@ -161,7 +161,7 @@ def _takes_content(factory: Callable[..., Any], spec: str) -> bool:
 
 
 def _with_noise_std(physics: Physics, noise_std: float) -> Physics:
-    """Return the operator with a noise level of its own: a factory may give one to many files."""
+    """Return a copy with its own noise level: a factory may share one operator among files."""
     twin = copy.copy(physics)
     vars(twin)["_modules"] = dict(physics._modules)
     twin.set_noise_model(GaussianNoise(noise_std))
@@ -169,7 +169,7 @@ def _with_noise_std(physics: Physics, noise_std: float) -> Physics:
 
 
 def _batches(y: Tensor) -> list[Tensor]:
-    """Return a measurement as a batch of one: with that dimension added, and as it is given."""
+    """Return a measurement as a batch of one: with a dimension added, and as given if it fits."""
     return [y[None], y] if y.shape[:1] == (1,) else [y[None]]
 
 

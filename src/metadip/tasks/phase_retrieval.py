@@ -22,18 +22,18 @@ class PhaseRetrievalTask:
     """Recover an image from the magnitudes of random linear measurements, y = |A vec(x)| + e.
 
     Model:
-        As ``CompressiveSensingTask``; amplitudes, not intensities; A is real, so the signs are
-        lost.
+        As in ``CompressiveSensingTask``, but with amplitudes (not intensities); A is real, so the
+        signs are lost.
     Args:
         ratio: M / N, in (0, 8].
         noise_std: level in units of y, or (low, high) from which each image draws uniformly.
-        operator: "gaussian" (dense matrix), "structured" (fast), or "auto": dense where it fits
+        operator: "gaussian" (dense matrix), "structured" (fast), or "auto": dense if it fits
             into ``max_bytes``.
         max_bytes: largest dense matrix, in bytes of float32.
     Raises:
-        UserError: If an argument is out of range; in ``measure``, for a matrix above
+        UserError: If an argument is out of range, or, in ``measure``, the matrix is above
             ``max_bytes``.
-    Cost: see ``GaussianSensing`` and ``StructuredSensing``; every image has an operator of its own.
+    Cost: see ``GaussianSensing`` and ``StructuredSensing``; every image has its own operator.
     """
 
     reads_images: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class PhaseRetrievalTask:
 
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
-        """Return the entries of the linear operator below magnitudes, None for others."""
+        """Return the entries of the linear operator behind magnitudes, None for others."""
         if not isinstance(problem.physics, Magnitude):
             return None
         return sensing.write_linear(problem.physics.B, problem.image_shape)

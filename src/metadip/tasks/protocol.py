@@ -1,4 +1,4 @@
-"""What every file of this package provides, and what callers may ask it."""
+"""What every task provides, and what callers may rely on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Entries: TypeAlias = Mapping[str, Any]
 
 
 class MeasurementReader(Protocol):
-    """Turns a measurement file into an inverse problem: a task, or an operator of the user's.
+    """Turn a measurement file into an inverse problem: a task or a user's operator.
 
     Args:
         reads_images: whether an image file may be a measurement.
-        same_size: whether the image in such a file has the size of the unknown one.
+        same_size: whether the image in such a file has the size of the unknown image.
     """
 
     reads_images: ClassVar[bool]
     same_size: ClassVar[bool]
 
     def read(self, file: MeasurementFile) -> InverseProblem:
-        """Return the problem of a file, on the CPU, named by the file's stem.
+        """Return the problem of a file, on the CPU, named after the file's stem.
 
         Raises:
             UserError: If the file is missing or damaged, or an entry is missing or bad.
@@ -33,11 +33,11 @@ class MeasurementReader(Protocol):
 
 
 class ReconstructionTask(Task, MeasurementReader, Protocol):
-    """What is to be undone: measures an image, and reads and writes measurements of its kind."""
+    """Measure images, and read and write measurements of the same kind."""
 
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
-        """Return the entries by which ``read`` finds the operator again.
+        """Return the entries from which ``read`` restores the operator.
 
         ``save_measurement`` adds ``y``, ``x`` and ``noise_std``. None if this task has no such
         operators.
@@ -45,7 +45,7 @@ class ReconstructionTask(Task, MeasurementReader, Protocol):
         ...
 
     def check_size(self, image_shape: ImageShape) -> None:
-        """Reject images (C, H, W) that are too large to be measured, without measuring one.
+        """Reject images (C, H, W) that are too large to measure, without measuring them.
 
         Raises:
             UserError: If the operator would need more memory than the task allows.

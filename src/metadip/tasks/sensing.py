@@ -33,7 +33,7 @@ from metadip.types import InverseProblem, UserError
 
 
 class SensingSettings(Protocol):
-    """The settings that the functions below read of a sensing task."""
+    """The settings of a sensing task that the functions below read."""
 
     @property
     def ratio(self) -> float:
@@ -47,7 +47,7 @@ class SensingSettings(Protocol):
 
     @property
     def operator(self) -> OperatorKind:
-        """Kind of the operator."""
+        """Kind of operator."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class SensingSettings(Protocol):
         ...
 
     def physics_of(self, linear: LinearPhysics) -> Physics:
-        """Return what is measured through a linear operator."""
+        """Return the forward operator built on a linear one."""
         ...
 
 
@@ -94,7 +94,7 @@ def check_image_size(task: SensingSettings, image_shape: ImageShape) -> None:
 def sense(x: Tensor, task: SensingSettings, *, seed: int, name: str) -> InverseProblem:
     """Measure one image with an operator drawn for it, on the device and in the precision of ``x``.
 
-    Callers have left inference mode, because a fit differentiates through the operator's buffers.
+    Callers must have left inference mode: a fit differentiates through the operator's buffers.
     """
     shape = one_image_shape(x)
     linear = draw_sensing(

@@ -19,14 +19,14 @@ from metadip.types import InverseProblem, UserError
 
 @dataclass(frozen=True)
 class TaskMixture:
-    """Measure each image by one of several tasks, for meta-training on all of them.
+    """Measure each image with one of several tasks, for meta-training on all of them.
 
     Model:
-        Task k comes with probability weight_k / sum of weights, drawn by the image's own seed and
-        independent of its operator and noise: an image's task depends neither on its batch nor on
-        the number of devices. What it measures is what task k alone would measure with that seed.
+        Task k has probability weight_k / sum of weights. It is drawn by the image's own seed,
+        independent of its operator and noise, so it depends neither on the batch nor on the number
+        of devices. The measurement is what task k alone would give with that seed.
     Args:
-        tasks: by name; none a mixture itself.
+        tasks: tasks by name, none of them a mixture.
         weights: one per task, at least 0, in any unit; 0 leaves a task out.
     Raises:
         UserError: If a task is a mixture itself; see also ``check_weights``.
@@ -57,7 +57,7 @@ class TaskMixture:
         return self.tasks[self.draw(seed)].measure(x, seed=seed, name=name)
 
     def read(self, file: MeasurementFile) -> InverseProblem:
-        """Reject every file: it does not say by which task it was measured."""
+        """Reject every file: it does not say which task measured it."""
         named = ", ".join(self.tasks)
         raise UserError(
             f"{file.path}: task=mixture cannot tell what was measured; choose from {named}"
@@ -69,7 +69,7 @@ class TaskMixture:
         return None
 
     def check_size(self, image_shape: ImageShape) -> None:
-        """Reject images that are too large for a task which may be drawn."""
+        """Reject images that are too large for a task that may be drawn."""
         for name, task in self.tasks.items():
             if self.weights[name]:
                 task.check_size(image_shape)

@@ -1,4 +1,4 @@
-"""What the finished cells of a benchmark table say: numbers, figures, and one report to browse."""
+"""The results of a benchmark table: numbers, figures, and a report to browse."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Cell", "Table", "judge", "judged_claims", "read_cells", "write_bench
 
 
 def write_benchmark(out: Path, table: Table, cells: Sequence[Cell], *, max_images: int = 6) -> None:
-    """Write tables, figures and the report of the cells that are finished.
+    """Write tables, figures and the report of the finished cells.
 
     ``results.csv`` has a line per cell, ``summary.csv`` and ``table.md`` compare the methods on
     each task and set, ``nmse_curves.png`` and ``pictures_TASK_SET.png`` draw them, and
-    ``report.html`` has all of it in one file that needs no other.
+    ``report.html`` has all of it in one self-contained file.
 
     Args:
-        out: folder of the table, with ``cells/`` in it.
-        table: what to show and in which order.
+        out: folder of the table, which contains ``cells/``.
+        table: what to show, and in which order.
         cells: the results, see ``judge``.
-        max_images: images that the report holds per task and set, at least 1.
+        max_images: images shown in the report per task and set, at least 1.
     Raises:
-        ValueError: ``max_images < 1``.
-        UserError: there are no cells, or ``out`` is not writable.
+        ValueError: If ``max_images`` is below 1.
+        UserError: If there are no cells, or ``out`` is not writable.
     Cost: in the report, at most 17 kB per picture of 3 x 64 x 64 and 7 kB for its curves.
     """
     if max_images < 1:

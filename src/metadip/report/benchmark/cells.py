@@ -16,27 +16,27 @@ Curve = Sequence[float | None]
 
 IDENTITY = ("method", "task", "set", "image", "seed")
 CURVES = ("psnr_db", "psnr_raw_db")  # of the output, and of a single step
-# A method reaches its own result in spite of rounding.
+# So that a method reaches its own result despite rounding.
 TOLERANCE_DB = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Say what a benchmark table shows, in order.
+    """Describe what a benchmark table shows, in order.
 
     Args:
-        name: of the configuration.
-        title: of the report.
-        methods: key -> label, from the top.
+        name: name of the configuration.
+        title: title of the report.
+        methods: key -> label, from top to bottom.
         tasks: key -> label.
         sets: image sets, key -> label.
         reference: method that the others are compared with, image by image.
         published: method -> task -> set -> PSNR in dB, where a paper reports one.
         not_run: method -> why it has no results, in one line.
         notes: lines about data, noise, hardware, command.
-        claims: of the paper, as ``judged_claims`` returns them.
+        claims: claims of the paper, as ``judged_claims`` returns them.
     Raises:
-        UserError: ``reference``, ``published`` or ``not_run`` names a method that the table lacks.
+        UserError: If ``reference``, ``published`` or ``not_run`` names a method not in ``methods``.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Table:
 
 
 def read_cells(out: Path) -> list[Cell]:
-    """Return the finished cells below a folder, each with its ``id``, in order of these.
+    """Return the finished cells below a folder, each with its ``id``, ordered by it.
 
     Raises:
-        UserError: a file is no cell.
+        UserError: If a file is not a cell.
     """
     found = (_read_cell(file) for file in sorted((out / "cells").glob("[!.]*.json")))
     return [cell for cell in found if cell is not None]
@@ -81,7 +81,7 @@ def _read_cell(file: Path) -> Cell | None:
     try:
         cell = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        return None  # another process has just begun to do it anew
+        return None  # another process has just started to redo it
     except (OSError, ValueError):
         cell = None
     if not isinstance(cell, dict) or (missing := [key for key in IDENTITY if key not in cell]):
@@ -91,12 +91,12 @@ def _read_cell(file: Path) -> Cell | None:
 
 
 def judge(cells: Sequence[Cell], table: Table) -> list[Cell]:
-    """Return the cells of a table in its order, with the way of each to the reference.
+    """Return the cells of a table in its order, with steps and time of each to the reference.
 
     ``steps_to_reference`` is the first step of either curve that reaches the PSNR of the reference
-    method's result on the same problem; ``seconds_to_reference`` is the same part of the time that
-    the fit took. Both are None where that never happens; ``judged`` is False where it cannot be
-    told, for want of a curve or of a reference.
+    method's result on the same problem; ``seconds_to_reference`` is the same fraction of the
+    time of the fit. Both are None if that never happens; ``judged`` is False if it cannot be known,
+    for want of a curve or a reference.
     """
     order = {key: i for i, key in enumerate(product(table.methods, table.tasks, table.sets))}
     shown = [cell for cell in cells if _key(cell) in order]
@@ -126,7 +126,7 @@ def _way(cell: Cell, target_db: float | None) -> Cell:
 
 
 def problem_of(cell: Cell) -> tuple[Any, ...]:
-    """Return what the methods have in common: task, set, image, seed."""
+    """Return what identifies the problem for all methods: task, set, image, seed."""
     return tuple(cell[key] for key in IDENTITY[1:])
 
 
@@ -138,7 +138,7 @@ def at_place(cells: Sequence[Cell], task: str, images: str) -> list[Cell]:
 def curves_of(cell: Cell) -> dict[str, Curve]:
     """Return the PSNR curves of a cell, in dB at each step from 0 on.
 
-    One of two values, before and after a denoiser's only step, is none.
+    Curves of two values, before and after a denoiser's only step, are left out.
     """
     curves = cell.get("curves") or {}
     return {
@@ -149,16 +149,16 @@ def curves_of(cell: Cell) -> dict[str, Curve]:
 
 
 def picture_of(out: Path, cell: Cell) -> Path:
-    """Return where the reconstruction lies."""
+    """Return the path of the reconstruction."""
     return out / "cells" / f"{cell['id']}.png"
 
 
 def truth_of(out: Path, cell: Cell) -> Path:
-    """Return where the picture of the truth lies."""
+    """Return the path of the picture of the truth."""
     return Path(out, "cells", "truth", cell["set"], f"{cell['image']}.png")
 
 
 def measured_of(out: Path, cell: Cell) -> Path:
-    """Return where the picture of the measurement lies."""
+    """Return the path of the picture of the measurement."""
     name = f"{cell['image']}_{cell['seed']}.png"
     return Path(out, "cells", "measured", cell["task"], cell["set"], name)

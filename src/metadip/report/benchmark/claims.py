@@ -1,4 +1,4 @@
-"""What a paper claims of its method, beside what the cells show."""
+"""What a paper claims for its method, compared with what the cells show."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def judged_claims(
     """Return each claim with the paper's numbers, ours, and whether ours are at least as good.
 
     A claim has ``text``, ``met`` and ``places``, each with ``where``, ``published``, ``ours``,
-    ``met``; None where there is nothing to say.
+    ``met``; None where unknown.
 
     Model:
-        gain: mean PSNR of ``of`` minus that of ``over``, dB, on each task and set; as good is as
-        high. speedup: mean seconds of ``over`` divided by those of ``of``; as good is as high.
-        transfer: mean PSNR of ``of`` on the first set minus that on the second; as good is as low.
-        Ours are over the problems that both methods have. A claim is met if it is so wherever paper
-        and cells both say something, and not judged if that is nowhere.
+        gain: mean PSNR of ``of`` minus that of ``over``, dB, on each task and set; higher is
+        better. speedup: mean seconds of ``over`` divided by those of ``of``; higher is better.
+        transfer: mean PSNR of ``of`` on the first set minus that on the second; lower is better.
+        Ours are over the problems that both methods have. A claim is met if ours is at least as
+        good wherever both numbers are known, and not judged if that is nowhere.
     Args:
-        claims: each with ``text``, ``kind``, ``of``, and ``over`` or none for a transfer;
-            ``published`` (task -> number) where ``table.published`` does not tell.
+        claims: each with ``text``, ``kind``, ``of``, and ``over`` except for a transfer;
+            ``published`` (task -> number) where ``table.published`` does not give it.
         table: the published PSNRs, and what is compared.
         cells: the results.
     Raises:
-        UserError: unknown kind.
+        UserError: If a claim has an unknown kind.
     """
     known = [cell for cell in cells if cell.get("psnr_db") is not None]
     return [_judged(claim, table, known) for claim in claims]
@@ -118,7 +118,7 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 
 def _told(value: float | None, kind: str) -> str | None:
-    """Write a number with its unit."""
+    """Format a number with its unit."""
     if value is None:
         return None
     return f"{value:.1f} x" if kind == "speedup" else f"{value:+.2f} dB"

@@ -47,10 +47,10 @@ LOSSLESS_PX = 256  # larger pictures are embedded as WebP of quality 90
 def write_page(
     out: Path, table: Table, cells: Sequence[Cell], rows: Sequence[Row], *, max_images: int
 ) -> None:
-    """Write ``report.html``, which fetches nothing.
+    """Write ``report.html``, which loads no other files.
 
     Raises:
-        UserError: ``out`` cannot be written.
+        UserError: If ``out`` cannot be written.
     """
     data = json.dumps(_data(out, table, cells, max_images), ensure_ascii=False, allow_nan=False)
     text = Template(_asset("page.html")).substitute(
@@ -73,7 +73,7 @@ def _asset(name: str) -> str:
 
 
 def _overview(table: Table, rows: Sequence[Row]) -> str:
-    """Return method x (task, set): the mean PSNR, the paper's number below it."""
+    """Return a table of method x (task, set): the mean PSNR, with the paper's number below."""
     best = best_methods(rows)
     places = [place for place in table.places() if rows_at(rows, place)]
     head = "".join(f'<th scope="col">{html.escape(place_label(table, p))}</th>' for p in places)
@@ -99,7 +99,7 @@ def _overview_cell(row: Row, best: bool) -> str:
 
 
 def _details(table: Table, rows: Sequence[Row]) -> str:
-    """Return a folded table for each task and set."""
+    """Return a collapsed table for each task and set."""
     columns = list(detail_columns(table).values())
     return "".join(
         _folded(place_label(table, place), columns, [detail(table, row) for row in here])
@@ -109,7 +109,7 @@ def _details(table: Table, rows: Sequence[Row]) -> str:
 
 
 def _folded(label: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
-    """Return a table behind a line that opens it."""
+    """Return a table collapsed behind its label."""
     head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in columns)
     lines = "".join(map(_detail_line, rows))
     content = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
@@ -144,7 +144,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _scrolling(content: str, label: str) -> str:
-    """Return content in a box of its own that scrolls sideways, by keyboard too."""
+    """Wrap content in a box that scrolls sideways, also by keyboard."""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'
         f"{content}</div>"
@@ -190,7 +190,7 @@ def _result(out: Path, cell: Cell) -> dict[str, Any]:
 
 
 def _thinned(curve: Curve) -> list[tuple[int, float]]:
-    """Return at most ``CURVE_POINTS`` (step, PSNR), half even in step, half in its logarithm."""
+    """Return at most ``CURVE_POINTS`` (step, PSNR), half even in steps, half in their logarithm."""
     last, half = len(curve) - 1, CURVE_POINTS // 2
     even = np.linspace(0, last, half).round()
     logs = (np.geomspace(1, last + 1, half) - 1).round()
@@ -199,7 +199,7 @@ def _thinned(curve: Curve) -> list[tuple[int, float]]:
 
 
 def _picture_uri(file: Path) -> str | None:
-    """Return a picture as a data URI, None where there is no such file."""
+    """Return a picture as a data URI, None if there is no such file."""
     from PIL import Image
 
     if not file.is_file():

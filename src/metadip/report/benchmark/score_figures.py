@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# Told apart on white and on black, by colour-blind readers too (after Okabe and Ito).
+# Distinguishable on white and on black, also for colour-blind readers (after Okabe and Ito).
 COLOURS = (
     *("#0f7fc4", "#d1662c", "#12936b", "#b8578f", "#b08900", "#5b6bc8"),
     *("#3aa6b9", "#a34a3a", "#7c8a2e", "#8a7f78", "#d94f70", "#2f9e44"),
@@ -37,7 +37,7 @@ COLOURS = (
 )
 PICTURE_INCHES = 1.25
 PICTURE_ROWS = 4
-TITLE_WIDTH = 18  # letters above a picture
+TITLE_WIDTH = 18  # characters per line above a picture
 
 
 def colours(table: Table) -> dict[str, str]:
@@ -46,14 +46,14 @@ def colours(table: Table) -> dict[str, str]:
 
 
 def save_nmse_curves(out: Path, table: Table, cells: Sequence[Cell]) -> None:
-    """Save the NMSE over the steps as ``nmse_curves.png``, a panel for each task and set.
+    """Save the NMSE over the steps as ``nmse_curves.png``, with a panel for each task and set.
 
     Model:
-        NMSE = 10^(-PSNR/10) / mean(x^2). The line is the geometric mean over images, which belongs
-        to the mean PSNR, the band one standard deviation of the logarithm. A fit that has stopped
+        NMSE = 10^(-PSNR/10) / mean(x^2). The line is the geometric mean over images, which matches
+        the mean PSNR; the band is one standard deviation of the logarithm. A fit that has stopped
         keeps its last value. A method without curves is a dashed line.
 
-    Nothing is saved where no cell has a curve.
+    Nothing is saved if no cell has a curve.
     """
     import matplotlib as mpl
 
@@ -83,7 +83,7 @@ def save_nmse_curves(out: Path, table: Table, cells: Sequence[Cell]) -> None:
 def _draw_nmse(ax: Axes, out: Path, table: Table, cells: Sequence[Cell]) -> dict[str, Line2D]:
     """Draw the methods of one task and set; return their lines."""
     lines: dict[str, Line2D] = {}
-    ax.set_xscale("function", functions=(np.log1p, np.expm1))  # step 0 has its place
+    ax.set_xscale("function", functions=(np.log1p, np.expm1))  # leaves room for step 0
     ax.set_xticks([0, 1, 10, 100, 1000, 10_000])
     ax.set_yscale("log")
     last = max(len(curve) for cell in cells for curve in curves_of(cell).values()) - 1
@@ -118,13 +118,13 @@ def _log_nmse(out: Path, cell: Cell) -> Floats | None:
 
 
 def truth_energy(out: Path, cell: Cell) -> float | None:
-    """Return mean(x^2) of the picture of the truth, None where there is none."""
+    """Return mean(x^2) of the picture of the truth, None if there is none."""
     pixels = _pixels(truth_of(out, cell))
     return None if pixels is None else float(np.square(pixels / 255.0).mean())
 
 
 def save_pictures(out: Path, table: Table, cells: Sequence[Cell]) -> None:
-    """Save ``pictures_TASK_SET.png``: truth, measurement and every method on some images."""
+    """Save ``pictures_TASK_SET.png``: truth, measurement and every method for some images."""
     for task, images in table.places():
         if here := at_place(cells, task, images):
             title = place_label(table, (task, images))
@@ -166,7 +166,7 @@ def chosen_images(cells: Sequence[Cell], count: int) -> dict[str, dict[str, Cell
 
 
 def _draw_picture(ax: Axes, file: Path | None, text: str) -> None:
-    """Draw a picture with nearest neighbours, a line of text below."""
+    """Draw a picture without interpolation, with a line of text below."""
     ax.set(xticks=[], yticks=[])
     ax.set_xlabel(text, fontsize=8, parse_math=False)
     ax.spines[:].set_color(GREY)
@@ -176,7 +176,7 @@ def _draw_picture(ax: Axes, file: Path | None, text: str) -> None:
 
 
 def _pixels(file: Path) -> NDArray[np.uint8] | None:
-    """Return (H, W) or (H, W, 3) bytes, None where there is no such file."""
+    """Return (H, W) or (H, W, 3) bytes, None if there is no such file."""
     from PIL import Image
 
     if not file.is_file():

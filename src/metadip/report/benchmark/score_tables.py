@@ -32,7 +32,7 @@ def write_tables(out: Path, table: Table, cells: Sequence[Cell], rows: Sequence[
     """Write ``results.csv``, ``summary.csv`` and ``table.md``.
 
     Raises:
-        UserError: ``out`` cannot be written.
+        UserError: If ``out`` cannot be written.
     """
     write_csv(out / "results.csv", cells, RESULT_COLUMNS)
     write_csv(out / "summary.csv", rows)
@@ -55,7 +55,7 @@ def markdown(table: Table, rows: Sequence[Row]) -> str:
 
 
 def _overview(table: Table, rows: Sequence[Row]) -> str:
-    """Return method x (task, set), the best in bold, the paper's number beside."""
+    """Return a table of method x (task, set), the best in bold, with the paper's numbers."""
     best = best_methods(rows)
     columns = {"method": "method"}
     lines: dict[str, Row] = {m: {"method": method_label(table, m, rows)} for m in table.methods}
@@ -109,7 +109,7 @@ def detail_columns(table: Table) -> dict[str, str]:
 
 
 def detail(table: Table, row: Row) -> dict[str, str]:
-    """Return one line of the details, every number as it is read."""
+    """Return one line of the details, with every number as text."""
     best, step = row["best_psnr_db"], row["best_step"]
     return {
         "method": method_label(table, row["method"], [row]),
@@ -127,7 +127,7 @@ def detail(table: Table, row: Row) -> dict[str, str]:
 
 
 def method_label(table: Table, method: str, rows: Sequence[Row]) -> str:
-    """Return the label of a method, and why it was not run where it has no result in ``rows``."""
+    """Return the label of a method, and why it was not run if it has no result in ``rows``."""
     label, reason = table.methods[method], table.not_run.get(method)
     if reason is None or any(row["results"] for row in rows if row["method"] == method):
         return label
@@ -140,20 +140,20 @@ def place_label(table: Table, place: tuple[str, str]) -> str:
 
 
 def rows_at(rows: Sequence[Row], place: tuple[str, str]) -> list[Row]:
-    """Return the rows of a task and set; none where there is no result and no published number."""
+    """Return the rows of a task and set; none without a result or a published number."""
     here = [row for row in rows if (row["task"], row["set"]) == place]
     known = any(row["results"] or row["published_db"] is not None for row in here)
     return here if known else []
 
 
 def psnr_text(row: Row) -> str:
-    """Return a mean PSNR, and how many results it is of where some are missing."""
+    """Return a mean PSNR, with the number of results if some are missing."""
     text = number(row["psnr_db"], ".2f")
     return text if is_complete(row) or not row["results"] else f"{text} (n = {count_text(row)})"
 
 
 def count_text(row: Row) -> str:
-    """Return how many images, of how many where results are missing."""
+    """Return the number of images, and out of how many if results are missing."""
     if is_complete(row) or not row["results"]:
         return str(row["images"])
     if row["expected_results"] == row["expected_images"] or row["images"] < row["expected_images"]:
@@ -167,7 +167,7 @@ def number(value: float | None, spec: str) -> str:
 
 
 def plus_minus(value: float | None, spread: float | None, spec: str) -> str:
-    """Return a number with its spread, where there is one."""
+    """Return a number, with its spread if there is one."""
     return number(value, spec) + ("" if spread is None else f" ± {spread:.2f}")
 
 

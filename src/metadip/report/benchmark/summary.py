@@ -1,4 +1,4 @@
-"""What the cells of a method say together: means, spreads, differences to the reference."""
+"""Summaries of the cells of each method: means, spreads, differences from the reference."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MEANS = ("ssim", "nmse", "lpips", "seconds", "steps", "peak_memory_mb", "best_ps
 
 
 def summarize(table: Table, cells: Sequence[Cell]) -> list[Row]:
-    """Return one row per task, set and method, in order, the ones without results too.
+    """Return one row per task, set and method, in order, including those without results.
 
     Model:
         An image counts once: its seeds are averaged first. ``psnr_sd_db`` is the standard deviation
-        over images (n - 1), ``difference_se_db`` the standard error of the mean difference to the
-        reference over the images that both have. The median of ``steps_to_reference`` is over
-        cells, where never is infinitely many; None where that is the median.
+        over images (n - 1), ``difference_se_db`` the standard error of the mean difference from
+        the reference over the images that both have. The median of ``steps_to_reference`` is over
+        cells, with never counted as infinity; None if that is the median.
     """
     return [
         {"task": task, "set": images, "method": method}
@@ -65,7 +65,7 @@ def per_image(cells: Sequence[Cell], key: str) -> dict[str, float]:
 
 
 def _differences(own: Sequence[Cell], reference: str, cells: Sequence[Cell]) -> Mapping[str, float]:
-    """Return how much better than the reference each image is that both have."""
+    """Return the gain over the reference on each image that both have."""
     theirs = {problem_of(c): c.get("psnr_db") for c in cells if c["method"] == reference}
     pairs = [(cell, cell.get("psnr_db"), theirs.get(problem_of(cell))) for cell in own]
     paired = [{**c, "gain": a - b} for c, a, b in pairs if a is not None and b is not None]
@@ -75,7 +75,7 @@ def _differences(own: Sequence[Cell], reference: str, cells: Sequence[Cell]) -> 
 def best_methods(rows: Sequence[Row]) -> set[tuple[str, str, str]]:
     """Return the (task, set, method) with the highest mean PSNR, of those that have every result.
 
-    A mean over fewer images is no rival: they may have been the easy ones.
+    A mean over fewer images does not compete: they may have been the easy ones.
     """
     best: dict[tuple[str, str], Row] = {}
     for row in rows:
@@ -90,7 +90,7 @@ def best_methods(rows: Sequence[Row]) -> set[tuple[str, str, str]]:
 
 
 def is_complete(row: Row) -> bool:
-    """Tell whether a method has a result wherever any method has one."""
+    """Return whether a method has a result wherever any method has one."""
     return bool(row["results"] == row["expected_results"])
 
 
