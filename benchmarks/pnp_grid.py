@@ -36,7 +36,7 @@ PRESET = """\
 # Parameters of method=pnp_admm for task={task} with denoiser={denoiser}: the best
 # of {n_points} points, {psnr_db:.2f} dB on the first {n_images} validation images of {size} px
 # [benchmarks/pnp_grid.py{settings}].
-strength: {strength:.4f}  # noise level that the denoiser is told at last; it begins at 0.5
+strength: {strength:.4f}  # final noise level given to the denoiser; the first is 0.5
 penalty: {penalty:g}  # rho, weight of the denoised image against the measurement
 iterations: {iterations}  # calls of the denoiser
 """
