@@ -132,3 +132,8 @@ def test_ci_runs_a_command_of_the_readme():
     last = (REPO / ".ci" / "run").read_text("utf-8").strip().splitlines()[-1]
     assert last.startswith("exec make ")
     assert last.removeprefix("exec ") in (REPO / "README.md").read_text("utf-8")
+
+
+def test_no_two_modules_share_a_name():
+    names = [file.name for file in PACKAGE if file.name not in ("__init__.py", "__main__.py")]
+    assert sorted(names) == sorted(set(names))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metadip.report import Table, read_cells
-from metadip.report.benchmark.cells import judge
+from metadip.report.benchmark.score_cells import judge
 from metadip.report.benchmark.score_tables import markdown
 from metadip.report.benchmark.summary import best_methods, summarize
 from metadip.types import UserError

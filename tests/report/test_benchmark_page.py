@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from metadip.report import read_cells
-from metadip.report.benchmark.cells import judge
 from metadip.report.benchmark.page import CURVE_POINTS, write_page
+from metadip.report.benchmark.score_cells import judge
 from metadip.report.benchmark.summary import summarize
 from tests.report.made_up_cells import fill_folder, make_table, write
 

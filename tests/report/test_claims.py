@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from metadip.report.benchmark.cells import Cell, Table
 from metadip.report.benchmark.claims import judged_claims
+from metadip.report.benchmark.score_cells import Cell, Table
 from metadip.types import UserError
 
 TABLE = Table(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metadip.report.benchmark.cells import Cell, Table, judge, read_cells
 from metadip.report.benchmark.claims import judged_claims
 from metadip.report.benchmark.page import write_page
+from metadip.report.benchmark.score_cells import Cell, Table, judge, read_cells
 from metadip.report.benchmark.score_figures import save_nmse_curves, save_pictures
 from metadip.report.benchmark.score_tables import write_tables
 from metadip.report.benchmark.summary import summarize

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from metadip.report.benchmark.cells import Cell, Table, at_place, problem_of
+from metadip.report.benchmark.score_cells import Cell, Table, at_place, problem_of
 from metadip.types import UserError
 
 Place = tuple[str, str]

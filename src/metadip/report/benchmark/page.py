@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metadip.files import atomic_path
-from metadip.report.benchmark.cells import (
+from metadip.report.benchmark.score_cells import (
     Cell,
     Curve,
     Table,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metadip.report.benchmark.cells import (
+from metadip.report.benchmark.score_cells import (
     Cell,
     Table,
     at_place,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metadip.files import atomic_path
-from metadip.report.benchmark.cells import IDENTITY, Cell, Table
+from metadip.report.benchmark.score_cells import IDENTITY, Cell, Table
 from metadip.report.benchmark.summary import Row, best_methods, is_complete
 from metadip.report.tables import markdown_table, write_csv
 

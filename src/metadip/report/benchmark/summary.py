@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 from typing import Any
 
-from metadip.report.benchmark.cells import Cell, Table, at_place, problem_of
+from metadip.report.benchmark.score_cells import Cell, Table, at_place, problem_of
 
 Row = dict[str, Any]
 MEANS = ("ssim", "nmse", "lpips", "seconds", "steps", "peak_memory_mb", "best_psnr_db", "best_step")
