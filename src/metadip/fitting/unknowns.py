@@ -192,7 +192,7 @@ class FunctionalUnknowns:
 
     Args:
         function: see ``pure``.
-        start: of one image, or of several with a row per image.
+        start: its inputs have a row per image, its weights where they are stacked.
         names: what the rule updates.
         stacked: whether weights have a row per image.
         differentiable: names of others that require a gradient, as in meta-training.

@@ -33,6 +33,11 @@ def with_closed_form_norms(network: Module, *, shared: Iterable[Tensor] = ()) ->
     return changed
 
 
+def keeps_images_apart(network: nn.Module) -> bool:
+    """Tell whether an image comes out of a batch as it would alone, which BatchNorm prevents."""
+    return not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+
+
 class _ClosedFormBatchNorm(nn.Module):
     """A BatchNorm that normalises with the statistics of its input, with the given weights."""
 

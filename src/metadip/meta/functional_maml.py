@@ -10,12 +10,12 @@ from torch import Tensor
 from metadip.fitting import MomentumSGD
 from metadip.fitting.loop import groups
 from metadip.fitting.unknowns import FunctionalUnknowns, Unknowns, pure, stack, unknowns_of
-from metadip.meta.batch_norm import with_closed_form_norms
+from metadip.meta.batch_norm import keeps_images_apart, with_closed_form_norms
 from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.inner_loop import InnerLoop, MetaParameters, Unrolled
 from metadip.meta.learners import InnerLoopSchedule, OuterLoss
 from metadip.priors import Representation
-from metadip.types import InverseProblem, Objective
+from metadip.types import InverseProblem, Objective, Start
 
 
 class FunctionalMAML:
@@ -60,35 +60,43 @@ class FunctionalMAML:
             if self.options.stacked is None
             else self.options.stacked
         )
+        # Where nothing adapts, all tasks have the same weights.
+        shared = plan.steps == 0 and not self.options.reptile and keeps_images_apart(prior)
         losses: dict[int, Tensor] = {}
-        for group in groups(problems, together=stacked):
+        for group in groups(problems, together=stacked or shared):
             chosen = [problems[i] for i in group]
             meta = MetaParameters.of(prior, optimizer, [prior.start(p) for p in chosen])
-            loop = InnerLoop(
-                self.options, plan, meta, *_unknowns(prior, meta, chosen), objective, chosen
-            )
+            unknowns = _unknowns(prior, meta, chosen, shared=shared)
+            loop = InnerLoop(self.options, plan, meta, *unknowns, objective, chosen)
             found: Tensor = Unrolled.apply(loop, *meta.tensors)
             losses |= dict(zip(group, found, strict=True))
         return plan.combine(torch.stack([losses[i] for i in range(len(problems))]))
 
 
 def _unknowns(
-    prior: Representation, meta: MetaParameters, problems: Sequence[InverseProblem]
-) -> tuple[Unknowns, Unknowns]:
-    """Return the unknowns for steps without a graph, and those for steps with one."""
-    device, stacked = problems[0].y.device.type, len(problems) > 1
+    prior: Representation,
+    meta: MetaParameters,
+    problems: Sequence[InverseProblem],
+    *,
+    shared: bool,
+) -> tuple[Unknowns, FunctionalUnknowns]:
+    """Return the unknowns for steps without a graph, and those for steps with one.
+
+    Each task has weights of its own, unless all share the start, which nothing adapts.
+    """
+    device, stacked = problems[0].y.device.type, len(problems) > 1 and not shared
     mixed = torch.is_autocast_enabled(device)
     autocast = torch.get_autocast_dtype(device) if mixed else None
     size = problems[0].image_shape[1:]
-    start = stack(meta.starts) if stacked else meta.starts[0]
+    start = stack(meta.starts) if stacked else Start(meta.starts[0].weights, meta.inputs)
 
-    def functional(module: Representation) -> Unknowns:
+    def functional(module: Representation) -> FunctionalUnknowns:
         function = pure(module, size=size, stacked=stacked, autocast=autocast)
         return FunctionalUnknowns(
             function, start, meta.names, stacked=stacked, differentiable=meta.differentiable
         )
 
-    if stacked:
+    if stacked or shared:
         unknowns = functional(prior)
         return unknowns, unknowns
     # Steps without a graph run as in a fit, which is the fastest way.

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from metadip.fitting import MomentumSGD, fit_step
 from metadip.fitting.rules import State, Tensors
 from metadip.fitting.step import refreshed
-from metadip.fitting.unknowns import Unknowns
+from metadip.fitting.unknowns import FunctionalUnknowns, Unknowns
 from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.learners import InnerLoopPlan, draw_of, square_errors
 from metadip.priors import INPUTS, Representation
@@ -105,7 +105,7 @@ class InnerLoop:
         plan: InnerLoopPlan,
         meta: MetaParameters,
         fast: Unknowns,
-        exact: Unknowns,
+        exact: FunctionalUnknowns,
         objective: Objective,
         problems: list[InverseProblem],
     ) -> None:
@@ -120,6 +120,7 @@ class InnerLoop:
         self.kept: list[tuple[Tensors, State]] = []  # params and state where a segment begins
         self.states: list[State] = []  # after each step of the segment at hand
         self.graphs: list[_Step] = []
+        self.last: Tensor | None = None  # outer losses after the last step, with their graph
 
     def run(self) -> Tensor:
         """Take all steps; return the outer losses (B, K + 1)."""
@@ -128,7 +129,9 @@ class InnerLoop:
             self.kept.append((self.params, state))
             errors += self._replay(begin)
             state = self.states[-1]
-        return torch.stack([*errors, self._look().detach()], dim=1)
+        last = self._look()
+        self.last = last if self.keep_graphs else None
+        return torch.stack([*errors, last.detach()], dim=1)
 
     def _replay(self, begin: int) -> list[Tensor]:
         """Take the steps of the last segment kept, which begins at step ``begin``."""
@@ -193,7 +196,7 @@ class InnerLoop:
 
     def pull_back(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         """Return the derivatives of the meta-parameters, given those of the outer losses."""
-        errors, exact = self._look(), self.exact
+        errors, exact = self._look() if self.last is None else self.last, self.exact
         n, shared = len(self.start), self.meta.shared
         last = n + len(exact.rest)
         found = _pull((errors,), (*exact.params, *exact.rest, *shared), (cotangent[:, -1],))
@@ -261,7 +264,10 @@ class InnerLoop:
         return (*inputs, *weights, *shared, *rule)
 
     def _over_tasks(self, tensor: Tensor, tasks: Tensor) -> Tensor:
-        return tensor * tasks if len(self.problems) == 1 else torch.tensordot(tasks, tensor, dims=1)
+        if self.exact.stacked:
+            summed: Tensor = torch.tensordot(tasks, tensor, dims=1)
+            return summed
+        return tensor * tasks[0]  # of one task, or summed over tasks already
 
 
 def _pull(outputs: Tensors, inputs: Tensors, cotangents: Tensors) -> Tensors:

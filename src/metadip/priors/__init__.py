@@ -8,6 +8,7 @@ from metadip.priors.latent_network import LatentNetwork
 from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
+from metadip.priors.residual_unet import ResidualUNet
 from metadip.priors.sequential import AutoSequential
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
@@ -26,6 +27,7 @@ __all__ = [
     "NetworkInput",
     "RandomProjector",
     "Representation",
+    "ResidualUNet",
     "Siren",
     "SkipUNet",
     "WithOutliers",
