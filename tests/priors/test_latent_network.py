@@ -6,7 +6,9 @@ import pytest
 import torch
 from deepinv.physics import Denoising
 
-from metadip.priors import Latent, LatentNetwork, SkipUNet, draw_weights
+from metadip.fitting import Adam, Sum, mse
+from metadip.methods import FitReconstructor
+from metadip.priors import BackProjection, Latent, LatentNetwork, SkipUNet, draw_weights
 from metadip.seeding import Stream, generator_of
 from metadip.types import InverseProblem
 
@@ -141,3 +143,16 @@ def test_drawing_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("reseeded"))
     monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("reseeded"))
     draw_weights(prior(learned=False).network, seed=3)
+
+
+def test_large_images_suit_a_network_that_sees_the_image_alone(caplog: pytest.LogCaptureFixture):
+    network = SkipUNet(3, out_channels=3, channels=[6], skip_channels=[2], residual=True)
+    sees_image = LatentNetwork(network, BackProjection(3), learned=True, learned_px=4)
+    sees_latent = prior(learned=True)
+    sees_latent.learned_px = 4
+    assert (sees_image.any_size, sees_latent.any_size) == (True, False)
+    for representation, warned in ((sees_image, False), (sees_latent, True)):
+        caplog.clear()
+        fits = FitReconstructor(representation, objective=Sum(mse), optimizer=Adam(lr=0.1), steps=0)
+        fits.reconstruct([problem((3, 32, 32), seed=0)])
+        assert ("images of more than 6 px" in caplog.text) is warned

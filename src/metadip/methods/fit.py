@@ -111,7 +111,7 @@ class FitReconstructor(Reconstructor):
 
         A message is logged once if images are much larger than those the prior was learned on.
         """
-        learned_px = self.prior.learned_px
+        learned_px = None if self.prior.any_size else self.prior.learned_px
         if learned_px and any(max(p.image_shape[1:]) > LARGER * learned_px for p in problems):
             _tell_of_larger_images(learned_px, larger_steps=_could_step_further(self.optimizer))
         return fit(

@@ -72,6 +72,11 @@ class LatentNetwork(Representation):
         """The weights of the network."""
         return dict(self.network.named_parameters(prefix="network"))
 
+    @property
+    def any_size(self) -> bool:
+        """Whether the network sees the image instead of a latent that knows its place."""
+        return isinstance(self.latent, BackProjection)
+
     def with_channels(self, channels: int) -> LatentNetwork:
         """Return the same prior for images with another number of channels, 1 to 4.
 

@@ -73,6 +73,11 @@ class Representation(nn.Module):
         return inputs
 
     @property
+    def any_size(self) -> bool:
+        """Whether what was learned on small images holds for large ones."""
+        return False
+
+    @property
     def refreshes(self) -> bool:
         """Whether ``refresh`` does anything."""
         return type(self).refresh is not Representation.refresh
