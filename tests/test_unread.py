@@ -92,7 +92,7 @@ def test_a_rule_counts_where_it_is_read(handed: Any):
         (["objective=l1"], "objective=l1 is not read by method=metadip: leave it out, or take"),
         (
             ["optimizer=adam", "optimizer.lr=0.1"],
-            "take method=dip, dip_es",
+            "optimizer.lr=0.1 is not read by method=metadip: leave it out, or take method=",
         ),
         (["method=dip", "pnp.strength=0.1"], "pnp.strength=0.1 is not read by method=dip: leave"),
         (["method=dip", "+prior.network={width: 4}"], "unknown setting 'prior.network.width'"),
