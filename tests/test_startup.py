@@ -68,6 +68,7 @@ print("torch" in sys.modules)
     assert printed[-1] == "False"
 
 
+@pytest.mark.slow
 def test_reconstruction_does_not_import_learn2learn(tmp_path: Path):
     code = """
 import os, sys

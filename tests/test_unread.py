@@ -16,7 +16,7 @@ OTHER_VALUES = {  # of keys that no group file gives
     "ckpt": "faces64", "fit.steps": 7, "fit.batch_size": 3, "fit.stacked": True,
     "fit.precision": "bf16", "fit.memory_gb": 2, "fit.backtracking": False,
 }  # fmt: skip
-QUICK = ("metadip", "dip", "supervised", "pnp_admm", "bm3d")  # one of each kind
+QUICK = ("metadip", "dip", "pnp_admm")  # one of each kind
 METHODS = [
     pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
     for name in names_in("method")
