@@ -122,13 +122,15 @@ def _begin_at(start: str, prior: Representation, optimizer: MomentumSGD) -> None
         learned = load_prior(start)
     except UserError as error:
         raise UserError(str(error).replace("ckpt=", "start=", 1)) from error
-    old, new = config.leaves(learned.prior.description), config.leaves(prior.description)
-    if changed := [key for key in new | old if old.get(key) != new.get(key)]:
+    try:
+        prior.adopt(learned.prior)
+    except ValueError as error:
+        old, new = config.leaves(learned.prior.description), config.leaves(prior.description)
+        changed = [f"prior.{key}" for key in new | old if old.get(key) != new.get(key)]
         raise UserError(
             f"start={start} is another network or latent than prior=...: set its "
-            f"{', '.join(f'prior.{key}' for key in changed)}"
-        )
-    prior.load_state_dict(learned.prior.state_dict())
+            f"{', '.join(changed)}"
+        ) from error
     optimizer.adopt(learned.optimizer)
 
 
