@@ -200,7 +200,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, help="side of the images, px")
     parser.add_argument("--count", type=int, default=50, help="images, the first ones in order")
     parser.add_argument("--seed", type=int, default=0, help="of noise, operators, weights")
-    parser.add_argument("--operator", default="auto", help="of cs and cpr, see conf/task")
+    parser.add_argument("--operator", default="gaussian", help="of cs and cpr, see conf/task")
     parser.add_argument("--dip-steps", type=int, help="of DIP; default: 600 denoise, 1000 others")
     parser.add_argument("--dip-count", type=int, default=10, help="DIP on the first N images only")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["metadip", "dip"])

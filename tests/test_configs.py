@@ -170,6 +170,9 @@ def test_all_of_a_table_composes(table: str):
         compose_once(tuple(node["settings"]))
     for node in cfg["tasks"].values():
         compose_once((), tuple(node["settings"]))
+        sensed = {"task=cs", "task=cpr"} & set(node["settings"])
+        # The paper's operator, and that of the published numbers.
+        assert not sensed or "task.operator=gaussian" in node["settings"]
     assert cfg["reference"] in cfg["methods"]
     assert set(cfg["published"]) <= set(cfg["methods"])
     assert all(set(tasks) <= set(cfg["tasks"]) for tasks in cfg["published"].values())

@@ -22,7 +22,7 @@ from metadip.tasks import (
 from metadip.types import InverseProblem, Task, UserError
 
 DENOISE = DenoisingTask(0.1, clip=False)
-CS = CompressiveSensingTask(0.5, noise_std=0.05, operator="auto", max_bytes=2**20)
+CS = CompressiveSensingTask(0.5, noise_std=0.05, operator="structured", max_bytes=2**20)
 CPR = PhaseRetrievalTask(1.5, noise_std=[0.0, 0.2], operator="structured", max_bytes=2**20)
 TASKS = [DENOISE, CS, replace(CS, operator="structured"), CPR, replace(CPR, operator="gaussian")]
 SUFFIXES = [".pt", ".npz"]
@@ -202,7 +202,7 @@ BAD_ENTRIES: list[tuple[object, Content, str]] = [
     (CS, sensed(image_shape=torch.tensor([5, 6, 3])), "image_shape has 5 channels"),
     (CS, sensed(image_shape=7), "image_shape must be three whole numbers"),
     (CS, seeded(seed=1.5), r"seed must be a whole number, got 1\.5"),
-    (CS, seeded(operator="gauss"), "operator is 'gauss'; choose from auto, gaussian, structured"),
+    (CS, seeded(operator="gauss"), "operator is 'gauss'; choose from gaussian, structured"),
     (CS, seeded(operator=3), "operator is .*3.*; choose from"),
     (CPR, seeded(n_layers=0), "n_layers must be at least 1, got 0"),
     (

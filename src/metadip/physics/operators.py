@@ -12,7 +12,7 @@ from torch import Tensor
 from metadip.types import UserError
 
 ImageShape = tuple[int, int, int]
-OperatorKind = Literal["auto", "gaussian", "structured"]
+OperatorKind = Literal["gaussian", "structured"]
 _FLOAT32_BYTES = 4
 
 
@@ -208,18 +208,13 @@ def hartley(x: Tensor) -> Tensor:
     return spectrum.real - spectrum.imag
 
 
-def matrix_bytes(image_shape: ImageShape, n_measurements: int) -> int:
-    """Return the memory of a float32 matrix with one row per measurement."""
-    return _FLOAT32_BYTES * n_measurements * math.prod(image_shape)
-
-
 def check_matrix_size(image_shape: ImageShape, n_measurements: int, *, max_bytes: int) -> None:
     """Reject dense matrices that would be too large.
 
     Raises:
         UserError: If the matrix would take more than ``max_bytes``.
     """
-    n_bytes = matrix_bytes(image_shape, n_measurements)
+    n_bytes = _FLOAT32_BYTES * n_measurements * math.prod(image_shape)
     if n_bytes > max_bytes:
         raise UserError(
             f"a dense {n_measurements} x {math.prod(image_shape)} Gaussian matrix needs "
@@ -237,14 +232,11 @@ def draw_sensing(
     max_bytes: int,
     n_layers: int,
 ) -> GaussianSensing | StructuredSensing:
-    """Draw a sensing operator by name; "auto" is the dense matrix if it fits into ``max_bytes``.
+    """Draw a sensing operator by name.
 
     Raises:
         UserError: If "gaussian" would need a matrix above ``max_bytes``.
     """
-    if kind == "auto":
-        fits = matrix_bytes(image_shape, n_measurements) <= max_bytes
-        kind = "gaussian" if fits else "structured"
     if kind == "gaussian":
         return GaussianSensing(
             image_shape, n_measurements=n_measurements, seed=seed, max_bytes=max_bytes

@@ -26,15 +26,14 @@ class CompressiveSensingTask:
     Args:
         ratio: M / N, in (0, 1].
         noise_std: level in units of y, or (low, high) from which each image draws uniformly.
-        operator: "gaussian" (dense matrix), "structured" (fast), or "auto": dense if it fits
-            into ``max_bytes``.
+        operator: "structured" (fast, any size), or "gaussian" (dense matrix).
         max_bytes: largest dense matrix, in bytes of float32.
     Raises:
         UserError: If an argument is out of range, or, in ``measure``, the matrix is above
             ``max_bytes``.
     Cost: see ``GaussianSensing`` and ``StructuredSensing``; every image has its own operator.
     Example:
-        >>> task = CompressiveSensingTask(0.5, noise_std=0.0, operator="auto", max_bytes=2**20)
+        >>> task = CompressiveSensingTask(0.5, noise_std=0.0, operator="structured", max_bytes=2**20)
         >>> task.measure(torch.zeros(1, 3, 8, 8), seed=0).y.shape
         torch.Size([1, 96])
     """

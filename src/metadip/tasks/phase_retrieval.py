@@ -27,8 +27,7 @@ class PhaseRetrievalTask:
     Args:
         ratio: M / N, in (0, 8].
         noise_std: level in units of y, or (low, high) from which each image draws uniformly.
-        operator: "gaussian" (dense matrix), "structured" (fast), or "auto": dense if it fits
-            into ``max_bytes``.
+        operator: "structured" (fast, any size), or "gaussian" (dense matrix).
         max_bytes: largest dense matrix, in bytes of float32.
     Raises:
         UserError: If an argument is out of range, or, in ``measure``, the matrix is above
