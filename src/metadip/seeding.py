@@ -12,13 +12,14 @@ import torch
 class Stream(IntEnum):
     """What a seed is used for; each purpose draws from its own stream.
 
-    The first four belong to a measurement, the others to a fit.
+    The first five belong to a measurement, the others to a fit.
     """
 
     OPERATOR = 1
     NOISE_LEVEL = 2
     NOISE = 3
     TASK = 4
+    SETTING = 31  # a ratio, factor or kernel that each image draws
     WEIGHTS = 5
     LATENT = 6
     STEPS = 7  # of a fit: jitter, noise on weights, probes of a divergence
