@@ -12,14 +12,15 @@ import torch
 class Stream(IntEnum):
     """What a seed is used for; each purpose draws from its own stream.
 
-    Those up to ``GREY`` belong to a measurement, the others to a fit.
+    OPERATOR to GREY belong to a measurement, the others to a fit.
     """
 
     OPERATOR = 1
     NOISE_LEVEL = 2
     NOISE = 3
     TASK = 4
-    GREY = 8  # whether an image loses its colours
+    SETTING = 31  # a ratio, factor or kernel that each image draws
+    GREY = 32  # whether an image loses its colours
     WEIGHTS = 5
     LATENT = 6
     STEPS = 7  # of a fit: jitter, noise on weights, probes of a divergence

@@ -1,6 +1,7 @@
 """Reconstruction tasks, which turn images and measurement files into inverse problems."""
 
 from metadip.tasks.compressive_sensing import CompressiveSensingTask
+from metadip.tasks.deblurring import DeblurringTask
 from metadip.tasks.denoising import DenoisingTask
 from metadip.tasks.inpainting import InpaintingTask
 from metadip.tasks.measurement_file import MeasurementFile
@@ -9,6 +10,7 @@ from metadip.tasks.measurements import load_measurement, save_measurement
 from metadip.tasks.own_operator import OwnOperator
 from metadip.tasks.phase_retrieval import PhaseRetrievalTask
 from metadip.tasks.protocol import MeasurementReader, ReconstructionTask
+from metadip.tasks.super_resolution import SuperResolutionTask
 from metadip.tasks.task_mixture import TaskMixture
 
 # By the names in conf/task; a mixture is not a kind of its own.
@@ -17,11 +19,14 @@ TASKS: dict[str, type[ReconstructionTask]] = {
     "cs": CompressiveSensingTask,
     "cpr": PhaseRetrievalTask,
     "inpaint": InpaintingTask,
+    "sr": SuperResolutionTask,
+    "deblur": DeblurringTask,
 }
 
 __all__ = [
     "TASKS",
     "CompressiveSensingTask",
+    "DeblurringTask",
     "DenoisingTask",
     "InpaintingTask",
     "MeasurementFile",
@@ -30,6 +35,7 @@ __all__ = [
     "OwnOperator",
     "PhaseRetrievalTask",
     "ReconstructionTask",
+    "SuperResolutionTask",
     "TaskMixture",
     "load_measurement",
     "save_measurement",

@@ -24,7 +24,7 @@ class CompressiveSensingTask:
     Model:
         M = max(1, round(ratio * N)) rows, E||A vec(x)||^2 = ||x||^2, e ~ N(0, noise_std^2).
     Args:
-        ratio: M / N, in (0, 1].
+        ratio: M / N, in (0, 1], or (low, high) from which each image draws.
         noise_std: level in units of y, or (low, high) from which each image draws uniformly.
         operator: "structured" (fast, any size), or "gaussian" (dense matrix).
         max_bytes: largest dense matrix, in bytes of float32.
@@ -40,9 +40,10 @@ class CompressiveSensingTask:
 
     reads_images: ClassVar[bool] = False
     same_size: ClassVar[bool] = False
+    max_ratio: ClassVar[float] = 1
     n_layers: ClassVar[int] = 1
 
-    ratio: float
+    ratio: float | Sequence[float]
     _: KW_ONLY
     noise_std: float | Sequence[float]
     operator: OperatorKind
@@ -50,7 +51,7 @@ class CompressiveSensingTask:
 
     def __post_init__(self) -> None:
         """Check the arguments before anything is measured."""
-        sensing.check_sensing(self, max_ratio=1)
+        sensing.check_sensing(self)
 
     def physics_of(self, linear: LinearPhysics) -> Physics:
         """Return the forward operator x -> A vec(x)."""

@@ -14,9 +14,10 @@ from torch import Tensor
 from metadip.physics.noise import add_gaussian_noise, draw_noise_std, operator_seed
 from metadip.physics.operators import ImageShape
 from metadip.tasks.arguments import (
-    check_ratio,
+    draw_number,
     middle_noise_std,
     noise_range,
+    number_range,
     one_image_shape,
 )
 from metadip.tasks.measurement_file import MeasurementFile
@@ -33,7 +34,7 @@ class InpaintingTask:
         s = sqrt(values / values kept) gives ||s A||_F^2 = C*H*W, at which step sizes are learned
         for every task; without it the steps would be too short by 1 / s^2.
     Args:
-        ratio: fraction of pixels kept, in (0, 1].
+        ratio: fraction of pixels kept, in (0, 1], or (low, high) from which each image draws.
         noise_std: level in [0, 1] intensity, or (low, high) from which each image draws uniformly.
         per_channel: drop the values of each channel independently; False drops whole pixels.
     Raises:
@@ -51,14 +52,14 @@ class InpaintingTask:
     reads_images: ClassVar[bool] = False
     same_size: ClassVar[bool] = True
 
-    ratio: float
+    ratio: float | Sequence[float]
     _: KW_ONLY
     noise_std: float | Sequence[float]
     per_channel: bool
 
     def __post_init__(self) -> None:
         """Check the arguments before anything is measured."""
-        check_ratio(self.ratio, max_ratio=1)
+        self._ratios()
         noise_range(self.noise_std)
         if not isinstance(self.per_channel, bool):
             raise UserError(f"task.per_channel={self.per_channel!r} must be true or false")
@@ -69,7 +70,7 @@ class InpaintingTask:
         shape = one_image_shape(x)
         mask = draw_mask(
             shape if self.per_channel else (1, *shape[1:]),
-            ratio=self.ratio,
+            ratio=draw_number(*self._ratios(), seed=seed),
             seed=operator_seed(seed),
         )
         std = draw_noise_std(*noise_range(self.noise_std), seed=seed)
@@ -101,6 +102,9 @@ class InpaintingTask:
 
     def check_size(self, image_shape: ImageShape) -> None:
         """Accept any size."""
+
+    def _ratios(self) -> tuple[float, float]:
+        return number_range(self.ratio, key="ratio", above=0, at_most=1)
 
 
 def draw_mask(shape: ImageShape, *, ratio: float, seed: int) -> Tensor:
