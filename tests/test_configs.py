@@ -226,7 +226,7 @@ def test_the_rest_of_a_training_builds(tmp_path: Path):
     ("override", "part"),
     [
         ("fit.stepz=3", "did you mean 'fit.steps'"),
-        ("task=denoize", "did you mean 'denoise'? (choices: cpr, cs, denoise, inpaint, mixture)"),
+        ("task=denoize", "did you mean 'denoise'? (choices: cpr, cs, "),
         ("+task.noise_sdt=0.1", "unknown setting 'task.noise_sdt', did you mean 'noise_std'"),
         ("sed=1", "did you mean 'seed'"),
     ],

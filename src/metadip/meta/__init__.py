@@ -26,7 +26,7 @@ def build_learner(
     multi_step_weight: float,
     multi_step_from: int,
     log_error: bool,
-    log_floor: float,
+    log_floor: float = 0.0,
     first_order: bool,
     curriculum: Curriculum,
     functional: FunctionalOptions,
@@ -65,9 +65,9 @@ def inner_optimizer(
     n_steps: int,
     per_tensor: bool,
     lr_bounds: tuple[float, float],
+    names: Sequence[str] = ("*",),
     beyond: str,
     adam_lr: float = 1e-4,
-    names: Sequence[str] = ("*",),
 ) -> MomentumSGD:
     """Return momentum SGD for a prior, with step sizes per step, or per step and weight tensor.
 
