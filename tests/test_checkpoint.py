@@ -170,6 +170,8 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, description: s
         ("optimizer", {"lr_bounds": None}, "does not hold a prior"),
         ("objective", {"data": {"type": "l3"}}, "unknown objective 'l3'"),
         ("network", {"type": "mse"}, "does not hold a prior"),
+        ("steps", {"steps": "many"}, "steps must be a whole number, got 'many'"),
+        ("steps", {"steps": -1}, "steps must be a whole number, got -1"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
@@ -178,7 +180,7 @@ def test_what_does_not_fit_the_description_is_refused(
 ):
     description = json.loads(json.dumps(module.description))
     described = description if part in description else description["representation"]
-    described[part].update(change)
+    (description if part == "steps" else described[part]).update(change)
     path = tmp_path / f"wrong{suffix}"
     if suffix == ".ckpt":
         torch.save({"state_dict": module.state_dict(), "metadip": description}, path)

@@ -23,6 +23,7 @@ from metadip.types import UserError
 
 FORMAT = "metadip-prior-2"
 FORMATS = ("metadip-prior-1", FORMAT)  # that can be read
+STEPS = 50  # of priors whose files do not say it, as in arXiv:2209.08452
 TRAINED_PARTS = ("prior.", "inner_optimizer.")
 
 
@@ -35,12 +36,14 @@ class LearnedPrior:
         optimizer: the inner rule with the learned step sizes.
         objective: the inner loss of meta-training.
         description: the plain description that the file carries, with notes on data and recipe.
+        steps: number of steps after which it was validated.
     """
 
     prior: Representation
     optimizer: MomentumSGD
     objective: Sum
     description: dict[str, Any]
+    steps: int
 
 
 def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -84,6 +87,9 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
         objective = registry.build(
             "objective", objective_from_description(description["objective"])
         )
+        steps = description.get("steps", STEPS)
+        if not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"steps must be a whole number, got {steps!r}")
         parts = nn.ModuleDict({"prior": prior, "inner_optimizer": optimizer})
         parts.load_state_dict(
             {name: t for name, t in tensors.items() if name.startswith(TRAINED_PARTS)}
@@ -94,7 +100,7 @@ def load_prior(name_or_path: str | Path) -> LearnedPrior:
             f"{path} does not hold a prior that this version knows: {reason}"
         ) from error
     parts.requires_grad_(False)
-    return LearnedPrior(prior, optimizer, objective, description)
+    return LearnedPrior(prior, optimizer, objective, description, steps)
 
 
 def _representation(description: dict[str, Any]) -> Representation:

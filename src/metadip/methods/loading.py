@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def load(
     ckpt: str,
     *,
-    steps: int = 50,
+    steps: int | None = None,
     beyond: str | None = None,
     adam_lr: float | None = None,
     rescale: bool = True,
@@ -30,7 +30,7 @@ def load(
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of meta-training.
-        steps: weight updates per image.
+        steps: steps per image; None takes as many as the prior was validated with.
         beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
         adam_lr: step size of "adam", above 0; None keeps the prior's own. Images larger than those
@@ -68,7 +68,7 @@ def load(
         learned.prior,
         objective=learned.objective,
         optimizer=learned.optimizer,
-        steps=steps,
+        steps=learned.steps if steps is None else steps,
         rescale=rescale,
         callbacks=callbacks,
         execution=execution,

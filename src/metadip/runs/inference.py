@@ -104,7 +104,8 @@ def build_method(cfg: config.Config) -> Method:
         )
     arguments, extra = config.arguments_of(cfg.method._target_), dict[str, Any]()
     if "steps" in arguments:
-        config.check_whole("method.steps", cfg.method.steps, 0)
+        if cfg.method.steps is not None:
+            config.check_whole("method.steps", cfg.method.steps, 0)
         extra |= {} if cfg.fit.steps is None else {"steps": cfg.fit.steps}
     if "execution" in arguments:
         extra["execution"] = _execution(cfg)
