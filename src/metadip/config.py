@@ -56,7 +56,7 @@ SWITCHES = {  # and whether null is allowed
     **dict.fromkeys(
         ("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking", "rescale"), False
     ),
-    "fit.stacked": True,
+    **dict.fromkeys(("exact", "trust", "fit.stacked"), True),
 }
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
 

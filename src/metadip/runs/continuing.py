@@ -22,7 +22,7 @@ from metadip.types import UserError
 
 # Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
-    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer"),
+    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer", "trust"),
     *("fit.batch_size", "fit.memory_gb", "fit.stacked"),
 )
 PATHS = ("input", "measurement", "truth")

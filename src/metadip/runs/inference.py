@@ -96,7 +96,8 @@ def _solve(
     callbacks = _callbacks(cfg, single=len(source.names) == 1, progress=progress)
     trainer = trainer_of(cfg, devices=place, callbacks=callbacks)
     data = ProblemData(source, left=left, batch_size=cfg.fit.batch_size, stacked=cfg.fit.stacked)
-    trainer.predict(FitModule(method), data, return_predictions=False)
+    module = FitModule(method, exact=cfg.exact, trust=cfg.trust)
+    trainer.predict(module, data, return_predictions=False)
 
 
 def _callbacks(cfg: config.Config, *, single: bool, progress: bool) -> list[Callback]:

@@ -33,7 +33,8 @@ class CompressiveSensingTask:
             ``max_bytes``.
     Cost: see ``GaussianSensing`` and ``StructuredSensing``; every image has its own operator.
     Example:
-        >>> task = CompressiveSensingTask(0.5, noise_std=0.0, operator="structured", max_bytes=2**20)
+        >>> settings = {"noise_std": 0.0, "operator": "structured", "max_bytes": 2**20}
+        >>> task = CompressiveSensingTask(0.5, **settings)
         >>> task.measure(torch.zeros(1, 3, 8, 8), seed=0).y.shape
         torch.Size([1, 96])
     """
