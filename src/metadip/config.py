@@ -51,6 +51,7 @@ WHOLE_NUMBERS = {
     "count": (1, False),
     "fit.steps": (0, True),
     "fit.batch_size": (1, False),
+    "fit.tile_px": (0, False),
 }
 SWITCHES = {  # and whether null is allowed
     **dict.fromkeys(

@@ -178,6 +178,7 @@ def _execution(cfg: config.Config) -> Execution:
         precision=precision,
         memory_bytes=None if memory_gb is None else memory_gb * 1e9,
         backtracking=Backtracking() if cfg.fit.backtracking else None,
+        tile_px=cfg.fit.tile_px,
     )
 
 
