@@ -51,12 +51,13 @@ WHOLE_NUMBERS = {
     "count": (1, False),
     "fit.steps": (0, True),
     "fit.batch_size": (1, False),
+    "fit.tile_px": (0, False),
 }
 SWITCHES = {  # and whether null is allowed
     **dict.fromkeys(
         ("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking", "rescale"), False
     ),
-    "fit.stacked": True,
+    **dict.fromkeys(("exact", "trust", "fit.stacked"), True),
 }
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
@@ -257,6 +257,7 @@ class FitResult(NamedTuple):
         end: the weights and inputs after the last step, from which another fit can start; None
             for methods without any.
         estimate: what they generated last, not chosen or averaged by any hook.
+        checks: what was found out about the result afterwards, in plain numbers and words by name.
     """
 
     x_hat: Tensor
@@ -268,3 +269,4 @@ class FitResult(NamedTuple):
     rollbacks: int = 0
     end: Start | None = None
     estimate: Estimate | None = None
+    checks: Mapping[str, Mapping[str, Any]] = {}  # never changed in place

@@ -243,3 +243,23 @@ def _group_lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.slow  # three processes that import everything
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_end_together_when_asked_to(
+    number: signal.Signals, prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: Path
+):
+    """Ctrl-C reaches all processes of a terminal, another signal only the first."""
+    monkeypatch.chdir(repo)
+    photos, out = fill(tmp_path / "photos", 60), tmp_path / "out"
+    process = start(f"ckpt={prior}", f"input={photos}", f"out={out}", "trainer.devices=2")
+    wait_for(lambda: n_finished(out) >= 4, process)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    assert process.wait(TIMEOUT_S) != 0
+    end = time.monotonic() + TIMEOUT_S
+    while _group_lives(process.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _group_lives(process.pid)
+    assert 4 <= n_finished(out) < 60
+    assert not (out / "metrics.json").exists()

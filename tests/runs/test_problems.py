@@ -1,15 +1,12 @@
-"""What is dealt out to the processes of a run, and the settings of the method that reach it."""
+"""The settings of the method that reach the problems of a run."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
 from metadip import config, runs
-from metadip.runs.problems import ProblemData, problems_of
-from metadip.types import UserError
+from metadip.runs.problems import problems_of
 from tests.tiny import save_tiny_prior
 
 DOUBLE = """
@@ -20,44 +17,6 @@ class Double(LinearPhysics):
     def A(self, x, **_):
         return 2 * x
 """
-
-
-class Processes:
-    """A strategy in which the first process broadcasts ``said``, and ``agree`` is the others'."""
-
-    def __init__(self, said: Any, *, agree: bool = True):
-        self.said, self.agree = said, agree
-
-    def broadcast(self, _: Any) -> Any:
-        return self.said
-
-    def reduce_boolean_decision(self, decision: bool) -> bool:
-        return decision and self.agree
-
-
-def set_up(strategy: Any) -> ProblemData:
-    """Return the data of a process that found files a and b, both left to do."""
-    source: Any = SimpleNamespace(names=["a", "b"])
-    data = ProblemData(source, left=[0, 1], batch_size=1, stacked=None)
-    data.trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
-    data.setup("predict")
-    return data
-
-
-def test_the_first_process_decides_what_is_left():
-    assert set_up(Processes(([1], ["a", "b"]))).left == [1]
-
-
-@pytest.mark.parametrize(
-    "strategy",
-    [
-        Processes(([0], ["b"])),  # this process found another file
-        Processes(([0, 1], ["a", "b"]), agree=False),  # another process did
-    ],
-)
-def test_processes_that_found_other_files_are_refused(strategy: Processes):
-    with pytest.raises(UserError, match="the input folder changed while the run began: start it"):
-        set_up(strategy)
 
 
 @pytest.mark.parametrize(("settings", "scale"), [([], 0.5), (["rescale=false"], 1.0)])

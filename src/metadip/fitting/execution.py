@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from metadip.fitting.backtracking import Backtracking
+from metadip.priors.tiling import TILE_PX
 
 PRECISIONS = {"32": None, "bf16": torch.bfloat16}
 
@@ -23,14 +24,18 @@ class Execution:
         memory_bytes: limit for the images fitted together; more images are fitted in chunks. None
             uses most of the free memory of a CUDA device, and sets no limit on a CPU.
         backtracking: when a diverging image is taken back; None stops it at once.
+        tile_px: side of the tiles in which networks that hold for any size make larger images
+            where no gradient is needed, see ``metadip.priors.tiling``; 0 for whole images.
     Raises:
-        ValueError: If ``precision`` is unknown, or ``memory_bytes`` is not finite and above 0.
+        ValueError: If ``precision`` is unknown, ``memory_bytes`` is not finite and above 0, or
+            ``tile_px`` is below 0.
     """
 
     stacked: bool | None = None
     precision: str = "32"
     memory_bytes: float | None = None
     backtracking: Backtracking | None = field(default_factory=Backtracking)
+    tile_px: int = TILE_PX
 
     def __post_init__(self) -> None:
         """Check the settings before anything is computed."""
@@ -39,6 +44,8 @@ class Execution:
             raise ValueError(f"precision must be one of {known}, got {self.precision!r}")
         if self.memory_bytes is not None and not 0 < self.memory_bytes < math.inf:
             raise ValueError(f"memory_bytes must be above 0 and finite, got {self.memory_bytes}")
+        if self.tile_px < 0:
+            raise ValueError(f"tile_px must be at least 0, got {self.tile_px}")
 
     @property
     def autocast(self) -> torch.dtype | None:

@@ -18,6 +18,7 @@ from metadip.fitting.rules import Optimizer, State, Tensors
 from metadip.fitting.step import StepOutput, fit_step, refreshed
 from metadip.fitting.unknowns import row_of, unknowns_of
 from metadip.priors import Representation
+from metadip.priors.tiling import tiles_of
 from metadip.seeding import Stream, seed_of
 from metadip.types import (
     Estimate,
@@ -109,6 +110,7 @@ def fit(
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast(device, enabled=False),
+        tiles_of(execution.tile_px),
     ):
         for group in groups(problems, together=together):
             jobs = [

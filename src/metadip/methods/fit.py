@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from metadip.fitting import Execution, MomentumSGD, fit
 from metadip.fitting.rules import Optimizer
+from metadip.methods.exact_data import with_exact_data
+from metadip.methods.trust import better_methods
 from metadip.physics.scaling import rescaled
 from metadip.physics.splitting import ImageShape, Measured, split
 from metadip.priors import Representation
@@ -96,13 +99,25 @@ class FitReconstructor(Reconstructor):
         physics: Physics,
         *,
         image_shape: ImageShape | None = None,
+        exact: bool | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return the reconstructions of a batch of measurements, see ``measurement.split``."""
+        """Return the reconstructions of a batch of measurements, see ``splitting.split``.
+
+        Args:
+            y: measurements of a batch.
+            physics: their operator.
+            image_shape: (C, H, W), if y and physics do not tell.
+            exact: make images agree with y, see ``with_exact_data``; None does so where the noise
+                model of a linear operator has standard deviation 0.
+            kwargs: ignored, as by other Reconstructors.
+        """
         problems = split(y, physics, image_shape=image_shape, seed=self.seed)
         if self.rescale:
             problems = rescaled(problems)
-        return torch.cat([result.x_hat for result in self.reconstruct(problems)])
+        pairs = zip(problems, self.reconstruct(problems), strict=True)
+        agreed = [with_exact_data(*pair, exact=exact, clip=False) for pair in pairs]
+        return torch.cat([result.x_hat for result in agreed])
 
     def reconstruct(
         self, problems: Sequence[InverseProblem], *, hooks: Sequence[Any] = ()
@@ -111,9 +126,13 @@ class FitReconstructor(Reconstructor):
 
         A message is logged once if images are much larger than those the prior was learned on.
         """
-        learned_px = None if self.prior.any_size else self.prior.learned_px
-        if learned_px and any(max(p.image_shape[1:]) > LARGER * learned_px for p in problems):
-            _tell_of_larger_images(learned_px, larger_steps=_could_step_further(self.optimizer))
+        learned_px = (not self.prior.any_size and self.prior.learned_px) or math.inf
+        larger = [p for p in problems if max(p.image_shape[1:]) > LARGER * learned_px]
+        if larger:
+            _tell_of_larger_images(
+                int(learned_px), better_methods(larger[0]),
+                larger_steps=_could_step_further(self.optimizer),
+            )  # fmt: skip
         return fit(
             problems,
             self.prior,
@@ -126,11 +145,11 @@ class FitReconstructor(Reconstructor):
 
 
 @cache
-def _tell_of_larger_images(learned_px: int, *, larger_steps: bool) -> None:
+def _tell_of_larger_images(learned_px: int, better: str, *, larger_steps: bool) -> None:
     logger.warning(
-        "images of more than %d px lose quality under a prior that was learned at %d px: make them "
-        "smaller (image_size=%d), take a prior of their size, or the slow method=dip%s",
-        LARGER * learned_px, learned_px, learned_px,
+        "images of more than %d px lose quality under this prior, which was learned at %d px and "
+        "knows its place there: better for them may be %s; or make them smaller (image_size=%d)%s",
+        LARGER * learned_px, learned_px, better, learned_px,
         f", or try method.adam_lr={LARGER_STEP:g} fit.steps=100" if larger_steps else "",
     )  # fmt: skip
 

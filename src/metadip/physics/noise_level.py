@@ -50,6 +50,15 @@ def expected_noise_energy(problem: InverseProblem) -> float | None:
     return value.item() * int(kept.sum())
 
 
+def is_noiseless(problem: InverseProblem) -> bool:
+    """Return whether the noise model says by a standard deviation of 0 that y is exact.
+
+    An operator of deepinv's with no noise model of its own says nothing.
+    """
+    model: Any = getattr(problem.physics, "noise_model", None)
+    return type(model) is GaussianNoise and not bool(model.sigma.any())
+
+
 def _hides_values(part: torch.nn.Module) -> bool:
     mask = getattr(part, "mask", None)
     return isinstance(mask, Tensor) and bool((mask == 0).any())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metadip.priors.inputs import BackProjection, NetworkInput
 from metadip.priors.representation import Representation, draw_weights
+from metadip.priors.tiling import in_tiles
 from metadip.registry import registered
 from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, InverseProblem, Named, Start
@@ -24,6 +25,7 @@ class LatentNetwork(Representation):
     Model:
         x_hat = f_theta(z). A learned prior starts every image from its stored theta_0 and z; an
         untrained one draws both from the image's seed, each from its own stream.
+        Without gradients, networks that allow it make large images in tiles, see ``in_tiles``.
     Shape:
         One input, ``z`` (B, Cz, H, W).
     Args:
@@ -135,7 +137,7 @@ class LatentNetwork(Representation):
 
     def forward(self, size: tuple[int, int], *, z: Tensor) -> Estimate:  # type: ignore[override]
         """Generate the images of latents ``z``, which have the same size."""
-        return Estimate(self.network(z))
+        return Estimate(in_tiles(self.network, z))
 
 
 def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:

@@ -105,12 +105,26 @@ class ResidualUNet(nn.Module):
         self.up = nn.ModuleList(_Up(coarse, fine) for fine, coarse in pairs)
         self.decode = nn.ModuleList(_Block(width) for width in channels[:-1])
         self.tail = _Conv(channels[0], out_channels, gain=0.0)
-        self._multiple = 2 ** (len(channels) - 1)
+        self.multiple_px = 2 ** (len(channels) - 1)
+
+    @property
+    def reach_px(self) -> int:
+        """How far from a pixel of the output the input matters: 54 px with four scales.
+
+        Two convolutions at every scale on the way down and up, two at the coarsest, head and tail.
+        """
+        reach, finer = 1, len(self.down)
+        for _ in range(finer):  # from the output to the coarsest scale, in pixels of the scale
+            reach = -(-(reach + 2) // 2)
+        reach += 2
+        for _ in range(finer):
+            reach = 2 * reach + 1 + 2
+        return reach + 1
 
     def forward(self, y: Tensor) -> Tensor:
         """Return the corrected image of ``y``."""
         height, width = y.shape[-2:]
-        pad_h, pad_w = -height % self._multiple, -width % self._multiple
+        pad_h, pad_w = -height % self.multiple_px, -width % self.multiple_px
         if pad_h or pad_w:
             y = F.pad(y, (0, pad_w, 0, pad_h), mode="replicate")
         image: Tensor = y[:, : self.out_channels] + self.tail(self._features(y))

@@ -89,6 +89,7 @@ def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
         "stop_step": result.stop_step,
         "stop_reason": result.stop_reason,
         "rollbacks": result.rollbacks,
+        **result.checks,
     }
     curve = result.curves.get("psnr_db")
     if problem.x is not None and curve is not None:

@@ -22,8 +22,8 @@ from metadip.types import UserError
 
 # Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
-    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer"),
-    *("fit.batch_size", "fit.memory_gb", "fit.stacked"),
+    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer", "trust"),
+    *("fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
 )
 PATHS = ("input", "measurement", "truth")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,56 +17,115 @@ from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch import Callback
 
     from metadip.fitting import Execution
     from metadip.methods import FitReconstructor, Method
+    from metadip.runs.problems import ProblemSource
+    from metadip.runs.sharing import Place
 
 SHEET_IMAGES = 1000  # at most this many on a contact sheet
 TILE_PX = 128  # side of an image on it
 GIF_FRAMES = 60  # in the animation of a fit
+SHARED_S = 30.0  # seconds of work from which it is shared: a process takes some 10 s to start
 
 
 def infer(cfg: config.Config) -> dict[str, Any]:
     """Reconstruct an image, a folder or measurements; return the content of ``metrics.json``."""
-    from metadip.methods import FitModule
     from metadip.runs.continuing import left_to_do, open_folder
-    from metadip.runs.problems import ProblemData, check_problems, check_served, problems_of
+    from metadip.runs.problems import check_problems, check_served, problems_of
+    from metadip.runs.sharing import places_of
 
     config.check_settings(cfg)
     check_paths("infer", cfg)
     prepare_process(cfg)
     method = build_method(cfg)
-    source = problems_of(cfg, method)
-    trainer = trainer_of(cfg, callbacks=_callbacks(cfg, single=len(source.names) == 1))
-    if trainer.is_global_zero:
-        check_problems(source)
-        check_served(source, method, task=_task_of(cfg))
-        open_folder(cfg, source.names)
-        _show_log()
-        _show_progress(cfg, trainer)
+    source, places = problems_of(cfg, method), places_of(cfg)
+    check_problems(source)
+    check_served(source, method, task=_task_of(cfg))
+    open_folder(cfg, source.names)
+    _show_log()
     left, n_images = left_to_do(cfg, source.names), len(source.names)
-    if trainer.is_global_zero and len(left) < n_images:
+    if len(left) < n_images:
         print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
-    if left:
-        data = ProblemData(
-            source, left=left, batch_size=cfg.fit.batch_size, stacked=cfg.fit.stacked
-        )
-        trainer.predict(FitModule(method), data, return_predictions=False)
-    if not trainer.is_global_zero:
-        return {}
-    return _summarise(cfg, source.names, n_processes=trainer.world_size)
+    _solve_all(cfg, method, source, left, places)
+    return _summarise(cfg, source.names)
 
 
-def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:
+def _solve_all(
+    cfg: config.Config,
+    method: Method,
+    source: ProblemSource,
+    left: Sequence[int],
+    places: Sequence[Place],
+) -> None:
+    """Solve the problems ``left``, in several processes where that is asked for or worth it."""
+    from metadip.runs.sharing import AUTO, run_processes
+
+    if len(places) > 1 and len(left) > 1 and cfg.trainer.devices == AUTO:
+        begin = time.monotonic()
+        _solve(cfg, method, source, left[:1], places[0], cfg.progress)
+        left = left[1:]
+        if len(left) * (time.monotonic() - begin) < SHARED_S:
+            places = places[:1]
+    places = places[: len(left)]
+    if len(places) > 1:
+        shares = [
+            (cfg, method, source, left[k :: len(places)], place, False)
+            for k, place in enumerate(places)
+        ]
+        with _images_bar(cfg, [source.names[index] for index in left]) as watch:
+            run_processes(_solve, shares, watch=watch)
+    elif left:
+        _solve(cfg, method, source, left, places[0], cfg.progress)
+
+
+def _solve(
+    cfg: config.Config,
+    method: Method,
+    source: ProblemSource,
+    left: Sequence[int],
+    place: Place,
+    progress: bool,
+) -> None:
+    """Solve the problems ``left`` in this process, maybe one started for it; write the results."""
+    from metadip.methods import FitModule
+    from metadip.runs.problems import ProblemData
+
+    prepare_process(cfg)
+    callbacks = _callbacks(cfg, single=len(source.names) == 1, progress=progress)
+    trainer = trainer_of(cfg, devices=place, callbacks=callbacks)
+    data = ProblemData(source, left=left, batch_size=cfg.fit.batch_size, stacked=cfg.fit.stacked)
+    module = FitModule(method, exact=cfg.exact, trust=cfg.trust)
+    trainer.predict(module, data, return_predictions=False)
+
+
+def _callbacks(cfg: config.Config, *, single: bool, progress: bool) -> list[Callback]:
     """Return the callbacks that watch the fits and write their results, in order."""
-    from metadip.callbacks import OraclePSNR
+    from metadip.callbacks import FitProgress, OraclePSNR
     from metadip.report import FitGif, ResultWriter
-    from metadip.runs.problems import EndWithStarter
 
     out = Path(cfg.out)
     gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []
-    return [OraclePSNR(), *gif, EndWithStarter(), ResultWriter(out, single=single)]
+    bar = [FitProgress(refresh_steps=1, leave=False)] if progress else []
+    return [OraclePSNR(), *gif, ResultWriter(out, single=single), *bar]
+
+
+@contextmanager
+def _images_bar(cfg: config.Config, names: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Show how many images are finished; yield what brings the bar up to date."""
+    from tqdm import tqdm
+
+    from metadip.report import missing_entries
+
+    hidden = None if cfg.progress else True  # None: hidden unless stderr is a terminal
+    with tqdm(total=len(names), unit="image", leave=False, disable=hidden) as bar:
+
+        def update() -> None:
+            if not bar.disable:
+                bar.update(len(names) - len(missing_entries(Path(cfg.out), names)) - bar.n)
+
+        yield update
 
 
 def _show_log() -> None:
@@ -74,16 +134,6 @@ def _show_log() -> None:
     logger.setLevel(logging.INFO)
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
-
-
-def _show_progress(cfg: config.Config, trainer: Trainer) -> None:
-    """Add a progress bar for the fits of this process."""
-    from metadip.callbacks import FitProgress
-
-    if cfg.progress:
-        trainer.callbacks.append(  # type: ignore[attr-defined]  # the trainer's mixins hide it
-            FitProgress(refresh_steps=1, leave=False)
-        )
 
 
 def _task_of(cfg: config.Config) -> str:
@@ -129,6 +179,7 @@ def _execution(cfg: config.Config) -> Execution:
         precision=precision,
         memory_bytes=None if memory_gb is None else memory_gb * 1e9,
         backtracking=Backtracking() if cfg.fit.backtracking else None,
+        tile_px=cfg.fit.tile_px,
     )
 
 
@@ -146,22 +197,17 @@ def build_fit(cfg: config.Config) -> FitReconstructor:
     return method
 
 
-def _summarise(cfg: config.Config, names: Sequence[str], *, n_processes: int) -> dict[str, Any]:
+def _summarise(cfg: config.Config, names: Sequence[str]) -> dict[str, Any]:
     """Merge the images' entries into ``metrics.json``; print the results and their folder."""
     from metadip.report import (
         contact_sheet,
         mean_entry,
         merge_entries,
-        missing_entries,
         results_table,
         write_json,
     )
 
     out = Path(cfg.out)
-    # No barrier: it would time out after half an hour, and fits may end hours apart. Lightning ends
-    # this process if another one fails.
-    while n_processes > 1 and missing_entries(out, names):
-        time.sleep(0.2)
     entries = merge_entries(out, names)
     metrics = {
         "images": entries,

@@ -1,8 +1,7 @@
-"""Where the problems of a run come from, and how they are shared among its processes."""
+"""Where the problems of a run come from, and how a trainer gets them."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -73,11 +72,11 @@ class SimulatedProblems:
 
 
 class ProblemData(pl.LightningDataModule):
-    """Share the remaining problems, as listed by the first process, among the processes.
+    """Give a trainer problems to solve, in order.
 
     Args:
         source: all problems.
-        left: indices of the problems to solve; all processes use the list of the first.
+        left: indices of the problems to solve.
         batch_size: problems solved together if weights are stacked; otherwise each is its own
             batch, so that its result is written as soon as it is ready.
         stacked: whether weights are stacked; None stacks them on a GPU.
@@ -89,28 +88,14 @@ class ProblemData(pl.LightningDataModule):
         super().__init__()
         self.source, self.left = source, list(left)
         self.batch_size, self.stacked = batch_size, stacked
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
-
-    def setup(self, stage: str) -> None:
-        """Agree on what is left, before any process has begun.
-
-        Raises:
-            UserError: If a process found other files than the first; raised in all processes.
-        """
-        assert self.trainer is not None
-        strategy = self.trainer.strategy
-        self.left, names = strategy.broadcast((self.left, self.source.names))
-        if not strategy.reduce_boolean_decision(names == self.source.names):
-            raise UserError("the input folder changed while the run began: start it again")
 
     def predict_dataloader(self) -> DataLoader[InverseProblem]:
-        """Return the share of this process, in order."""
+        """Return the problems."""
         assert self.trainer is not None
-        own = self.left[self.trainer.global_rank :: self.trainer.world_size]
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         together = on_gpu if self.stacked is None else self.stacked
         return DataLoader(
-            Subset(self.source, own),  # type: ignore[arg-type]  # map-style by protocol
+            Subset(self.source, self.left),  # type: ignore[arg-type]  # map-style by protocol
             batch_size=self.batch_size if together else 1,
             collate_fn=list,
             generator=torch.Generator(),  # otherwise each pass draws from the global generator
@@ -122,23 +107,6 @@ class ProblemData(pl.LightningDataModule):
         """Move problems, outside inference mode: a fit differentiates through operators."""
         with torch.inference_mode(False):
             return [problem.to(device) for problem in batch]
-
-
-class EndWithStarter(pl.Callback):
-    """End a process that was started for a share of a run once its starter is gone.
-
-    If the first process is killed without warning, it cannot end the others, which would keep
-    writing into a run folder that the user may already use for a new run.
-    """
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Remember who started this process."""
-        self._starter = os.getppid()
-
-    def on_predict_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Check before results are written; no cleanup is needed."""
-        if not trainer.is_global_zero and os.getppid() != self._starter:
-            os._exit(1)
 
 
 def problems_of(cfg: config.Config, method: Method) -> ProblemSource:

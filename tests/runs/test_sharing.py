@@ -1,0 +1,123 @@
+"""A folder shared among processes: when, with how many threads, and what becomes of failures."""
+
+import logging
+import os
+import pickle
+import signal
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from metadip import config
+from metadip.report import save_image
+from metadip.runs import inference, sharing
+from metadip.types import UserError
+from tests.tiny import infer, save_tiny_prior
+
+CPU = ["trainer.accelerator=cpu", "input=photos", "out=out"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ([], 6),
+        (["threads=4"], 1),
+        (["trainer.devices=3"], 3),
+        (["trainer.devices=2", "threads=1"], 2),
+    ],
+)
+def test_places(settings: list[str], count: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    assert sharing.places_of(config.compose("infer", [*CPU, *settings])) == [1] * count
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_only_long_work_is_shared(seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The first image tells how long the others will take."""
+    for i in range(5):
+        save_image(tmp_path / "photos" / f"{i}.png", torch.rand(1, 3, 8, 8))
+    shares: list[list[int]] = []
+
+    def run_here(work: Any, given: Any, *, watch: Any) -> None:
+        for share in given:
+            shares.append(list(share[3]))
+            work(*pickle.loads(pickle.dumps(share)))
+            watch()
+
+    monkeypatch.setattr(sharing, "places_of", lambda _: [1, 1, 1])
+    monkeypatch.setattr(sharing, "run_processes", run_here)
+    monkeypatch.setattr(inference, "SHARED_S", seconds)
+    prior = save_tiny_prior(tmp_path / "prior.safetensors")
+    arguments = [f"ckpt={prior}", f"input={tmp_path / 'photos'}", f"out={tmp_path / 'out'}"]
+    metrics = infer(*arguments)
+    assert [entry["name"] for entry in metrics["images"]] == ["0", "1", "2", "3", "4"]
+    assert shares == ([[1, 4], [2], [3]] if seconds == 0 else [])
+
+
+def say(folder: str, index: int) -> None:
+    """Log what all say, and a line of its own; tell the number of threads."""
+    logging.getLogger("metadip.tests").warning("common")
+    logging.getLogger("metadip.tests").info("own %d", index)
+    Path(folder, f"{index}").write_text(str(torch.get_num_threads()))
+
+
+def fail(folder: str, index: int) -> None:
+    """Fail as the first, wait for long as another."""
+    if index:
+        time.sleep(600)
+    raise UserError(f"image {index} is damaged")
+
+
+def test_a_process_tells_what_it_logs_and_why_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(sharing, "_end_with_starter", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    logger = logging.getLogger("metadip")
+    monkeypatch.setattr(logger, "handlers", [])
+    ours, theirs = Pipe(duplex=False)
+    sharing._run(pickle.dumps((say, (str(tmp_path), 0))), 1, theirs)
+    with pytest.raises(SystemExit):
+        sharing._run(pickle.dumps((fail, ("", 0))), 1, theirs)
+    theirs.close()
+    logger.handlers.clear()
+    caplog.clear()
+    told = {"common"}
+    with caplog.at_level(logging.INFO, "metadip"):
+        assert sharing._listen(ours, told)
+        assert sharing._listen(ours, told)
+        with pytest.raises(UserError, match=r"^image 0 is damaged$"):
+            sharing._listen(ours, told)
+        assert not sharing._listen(ours, told)
+    assert [record.getMessage() for record in caplog.records] == ["own 0"]  # the other was known
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        (-signal.SIGKILL, UserError, r"ended by SIGKILL: .*\(trainer\.devices=1\)"),
+        (1, RuntimeError, "a process of this run failed, see above"),
+    ],
+)
+def test_a_process_that_ends_badly(code: int, error: type[Exception], text: str):
+    process: Any = SimpleNamespace(exitcode=code, join=lambda: None)
+    with pytest.raises(error, match=text):
+        sharing._check_end(process)
+
+
+@pytest.mark.slow  # five processes that import much
+def test_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    looks: list[int] = []
+    shares = [(str(tmp_path), index) for index in range(3)]
+    sharing.run_processes(say, shares, watch=lambda: looks.append(1))
+    assert [(tmp_path / f"{index}").read_text() for index in range(3)] == ["2", "2", "2"]
+    assert looks
+    with pytest.raises(UserError, match=r"^image 0 is damaged$"):
+        sharing.run_processes(fail, shares[:2], watch=lambda: None)
+    assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # none is left but the tracker of resources
