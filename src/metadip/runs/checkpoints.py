@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from metadip.report import atomic_path
+from metadip.signals import STOPPING, handle
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM sends USR1 before the end
+SIGNALS = (*STOPPING, signal.SIGUSR1)  # SLURM sends USR1 before the end
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -56,9 +56,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the timer and handle the signals; Lightning restores its handlers at the end."""
         self.step, self.saved_s = trainer.global_step, time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._note)
+        handle(self._note, SIGNALS)
 
     def _note(self, number: int, frame: Any) -> None:
         """Remember the signal until the outer step ends."""
@@ -66,7 +64,7 @@ class LastCheckpoint(Checkpoint):
         name = signal.Signals(number).name
         rank_zero_only(print)(f"{name}: will save and stop after this outer step", flush=True)
         if number == signal.SIGINT:
-            signal.signal(number, signal.default_int_handler)  # the second Ctrl-C stops at once
+            handle(numbers=[signal.SIGINT])  # the second Ctrl-C stops at once
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save after an outer step if it is due, or if a process was told to stop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
+from metadip.signals import Stopped, handle
 from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
 from metadip.types import InverseProblem, UserError
 
@@ -125,15 +127,27 @@ class ProblemData(pl.LightningDataModule):
 
 
 class EndWithStarter(pl.Callback):
-    """End a process that was started for a share of a run once its starter is gone.
+    """End all processes of a run together: at once on a signal, and once the first one is gone.
 
     If the first process is killed without warning, it cannot end the others, which would keep
-    writing into a run folder that the user may already use for a new run.
+    writing into a run folder that the user may already use for a new run. Lightning's handlers of
+    signals, which let a prediction go on, are replaced.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Remember who started this process."""
         self._starter = os.getppid()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Handle signals; Lightning restores the handlers at the end."""
+        handle()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Pass a signal on to the processes that this one started."""
+        if isinstance(exception, Stopped) and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGTERM)
 
     def on_predict_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         """Check before results are written; no cleanup is needed."""
