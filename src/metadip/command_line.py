@@ -52,9 +52,18 @@ def _main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None) 
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _told(str(error))
+    except OSError as error:  # a full disk, in a library's own file
+        if debug:
+            traceback.print_exc()
+        place = f"'{error.filename}'" if error.filename else "a file of the run"
+        return _told(f"cannot write or read {place}: {(error.strerror or str(error)).lower()}")
     return 0
+
+
+def _told(error: str) -> int:
+    print(f"error: {' '.join(error.split())}", file=sys.stderr)
+    return 2
 
 
 def set_thread_policy() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from metadip.fitting import Execution
     from metadip.methods import FitReconstructor, Method
+    from metadip.runs.problems import ProblemSource
 
 SHEET_IMAGES = 1000  # at most this many on a contact sheet
 TILE_PX = 128  # side of an image on it
@@ -28,9 +29,9 @@ GIF_FRAMES = 60  # in the animation of a fit
 
 def infer(cfg: config.Config) -> dict[str, Any]:
     """Reconstruct an image, a folder or measurements; return the content of ``metrics.json``."""
-    from metadip.methods import FitModule
-    from metadip.runs.continuing import left_to_do, open_folder
-    from metadip.runs.problems import ProblemData, check_problems, check_served, problems_of
+    from metadip.report import locked, prepare_folder
+    from metadip.runs.continuing import open_folder
+    from metadip.runs.problems import check_problems, check_served, problems_of
 
     config.check_settings(cfg)
     check_paths("infer", cfg)
@@ -38,12 +39,25 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     method = build_method(cfg)
     source = problems_of(cfg, method)
     trainer = trainer_of(cfg, callbacks=_callbacks(cfg, single=len(source.names) == 1))
-    if trainer.is_global_zero:
-        check_problems(source)
-        check_served(source, method, task=_task_of(cfg))
-        open_folder(cfg, source.names)
+    if not trainer.is_global_zero:
+        _solve(cfg, source, method, trainer)
+        return {}
+    check_problems(source)
+    check_served(source, method, task=_task_of(cfg))
+    with locked(prepare_folder(cfg.out)):
+        open_folder(cfg, source)
         _show_log()
         _show_progress(cfg, trainer)
+        _solve(cfg, source, method, trainer)
+        return _summarise(cfg, source.names, n_processes=trainer.world_size)
+
+
+def _solve(cfg: config.Config, source: ProblemSource, method: Method, trainer: Trainer) -> None:
+    """Solve what is not finished; every process takes its share."""
+    from metadip.methods import FitModule
+    from metadip.runs.continuing import left_to_do
+    from metadip.runs.problems import ProblemData
+
     left, n_images = left_to_do(cfg, source.names), len(source.names)
     if trainer.is_global_zero and len(left) < n_images:
         print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
@@ -52,9 +66,6 @@ def infer(cfg: config.Config) -> dict[str, Any]:
             source, left=left, batch_size=cfg.fit.batch_size, stacked=cfg.fit.stacked
         )
         trainer.predict(FitModule(method), data, return_predictions=False)
-    if not trainer.is_global_zero:
-        return {}
-    return _summarise(cfg, source.names, n_processes=trainer.world_size)
 
 
 def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:

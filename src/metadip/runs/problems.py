@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import lightning.pytorch as pl
@@ -40,6 +41,10 @@ class ProblemSource(Protocol):
         """Reject a bad file, judged by its header or after reading it whole."""
         ...
 
+    def files(self, index: int) -> list[Path]:
+        """Return the files that one problem is read from."""
+        ...
+
 
 class SimulatedProblems:
     """Measure the images of a folder with a task.
@@ -72,6 +77,10 @@ class SimulatedProblems:
         if self.images.size_px is not None:
             height = width = self.images.size_px
         self.task.check_size((self.images.channels, height, width))
+
+    def files(self, index: int) -> list[Path]:
+        """Return the file of one image."""
+        return [self.images.paths[index]]
 
 
 class ProblemData(pl.LightningDataModule):
