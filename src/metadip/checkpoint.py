@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, An
         tensors: ``prior.*`` and ``inner_optimizer.*`` as in the state dict of ``MetaModule``;
             others are left out.
         description: plain description of representation, optimizer and objective, and any notes.
+    Raises:
+        UserError: If the file cannot be written.
     """
     kept = {
         name: t.detach().cpu().contiguous()
@@ -62,7 +64,10 @@ def save_prior(path: Path, tensors: dict[str, Tensor], description: dict[str, An
     }
     metadata = {"format": FORMAT, "description": json.dumps(description, sort_keys=True)}
     with atomic_path(path) as temporary:
-        save_file(kept, temporary, metadata=metadata)
+        try:
+            save_file(kept, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(errno.EIO, f"the disk may be full ({error})") from error
         temporary.chmod(0o644)  # safetensors makes it readable by the owner only
 
 
@@ -136,13 +141,29 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} carries no readable description of its network") from error
 
 
-def _read_lightning(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: Path, *, key: str = "ckpt") -> dict[str, Any]:
+    """Read a checkpoint of meta-training: tensors and plain values, no code.
+
+    Args:
+        path: the file.
+        key: the setting that named it, for the message.
+    Raises:
+        UserError: If it cannot be read, holds code, or is not of meta-training.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged files raise anything, from KeyError to UnpicklingError
         raise UserError(
-            f"{path} cannot be read as a checkpoint, it may be truncated or hold code"
+            f"{key}={path} cannot be read as a checkpoint, it may be truncated or hold code"
         ) from error
-    if not isinstance(content, dict) or "metadip" not in content or "state_dict" not in content:
-        raise UserError(f"{path} is not a checkpoint of metadip's meta-training")
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not isinstance(content.get("metadip"), dict):
+        raise UserError(f"{key}={path} is not a checkpoint of metadip's meta-training")
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise UserError(f"{key}={path} is not a checkpoint: its state_dict holds no named tensors")
+    return content
+
+
+def _read_lightning(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    content = read_checkpoint(path)
     return content["state_dict"], content["metadip"]

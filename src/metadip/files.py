@@ -66,6 +66,37 @@ def prepare_folder(folder: str | Path) -> Path:
     return folder
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run folder; the lock ends with this process.
+
+    Without effect where the system or the file system has no such locks.
+
+    Raises:
+        UserError: If another run holds the folder.
+    """
+    try:
+        import fcntl
+
+        place = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(place)
+        raise UserError(
+            f"another run is writing to out={folder}: wait until it ends, or choose another out"
+        ) from None
+    except OSError:  # a network file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(place)
+
+
 def keep_earlier(path: Path) -> None:
     """Rename a file that an earlier part of a run left and this one would replace.
 

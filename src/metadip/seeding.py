@@ -55,7 +55,7 @@ def seed_of(*ints: int) -> int:
 
 def seed_of_name(seed: int, name: str) -> int:
     """Return the seed of what is called ``name``, independent of all others."""
-    return seed_of(seed, *name.encode())
+    return seed_of(seed, *name.encode("utf-8", "surrogateescape"))
 
 
 def generator_of(*ints: int) -> torch.Generator:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from metadip.data.images import crop_and_resize, image_names, list_images, read_image
+from metadip.data.images import crop_and_resize, list_images, read_image
+from metadip.data.names import image_names
 from metadip.data.splits import images_of_split
 from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError

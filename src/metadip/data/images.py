@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +22,6 @@ PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the file that hold the bit depth and the colour type
 TIFF_BITS = 258  # TIFF tag BitsPerSample
 GREY_MODES = ("1", "L", "LA", "La", "F")
-RESERVED = ("entries",)  # names that reports use beside the images' folders
 Read = TypeVar("Read")
 
 
@@ -185,22 +183,6 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
             f"folder '{root}' holds no {what}: it needs files ending in {' '.join(suffixes)}"
         )
     return sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
-
-
-def image_names(paths: Sequence[Path], root: str | Path) -> list[str]:
-    """Name images by file stem or, where stems repeat, by path below ``root``, ``__`` for ``/``.
-
-    Stems that differ only in case count as repeated: some file systems treat them as equal.
-    """
-    base = Path(root).parent if Path(root).is_file() else root
-    stems = Counter(p.stem.casefold() for p in paths)
-    stems.update(dict.fromkeys(RESERVED, 1))
-    return [
-        p.stem
-        if stems[p.stem.casefold()] == 1
-        else p.relative_to(base).as_posix().replace("/", "__")
-        for p in paths
-    ]
 
 
 def centre_crop(x: Tensor, size: int) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metadip.data.images import ImageError, image_names, read_image, resize
+from metadip.data.images import ImageError, read_image, resize
+from metadip.data.names import image_names
 from metadip.data.splits import SPLITS, check_split, images_of_split, split_folder
 from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError

@@ -32,7 +32,8 @@ SHARED_S = 30.0  # seconds of work from which it is shared: a process takes some
 
 def infer(cfg: config.Config) -> dict[str, Any]:
     """Reconstruct an image, a folder or measurements; return the content of ``metrics.json``."""
-    from metadip.runs.continuing import left_to_do, open_folder
+    from metadip.report import locked, prepare_folder
+    from metadip.runs.continuing import open_folder
     from metadip.runs.problems import check_problems, check_served, problems_of
     from metadip.runs.sharing import places_of
 
@@ -43,25 +44,23 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     source, places = problems_of(cfg, method), places_of(cfg)
     check_problems(source)
     check_served(source, method, task=_task_of(cfg))
-    open_folder(cfg, source.names)
-    _show_log()
-    left, n_images = left_to_do(cfg, source.names), len(source.names)
-    if len(left) < n_images:
-        print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
-    _solve_all(cfg, method, source, left, places)
-    return _summarise(cfg, source.names)
+    with locked(prepare_folder(cfg.out)):
+        open_folder(cfg, source)
+        _show_log()
+        _solve_all(cfg, method, source, places)
+        return _summarise(cfg, source.names)
 
 
 def _solve_all(
-    cfg: config.Config,
-    method: Method,
-    source: ProblemSource,
-    left: Sequence[int],
-    places: Sequence[Place],
+    cfg: config.Config, method: Method, source: ProblemSource, places: Sequence[Place]
 ) -> None:
-    """Solve the problems ``left``, in several processes where that is asked for or worth it."""
+    """Solve what is not finished, in several processes where that is asked for or worth it."""
+    from metadip.runs.continuing import left_to_do
     from metadip.runs.sharing import AUTO, run_processes
 
+    left, n_images = left_to_do(cfg, source.names), len(source.names)
+    if len(left) < n_images:
+        print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
     if len(places) > 1 and len(left) > 1 and cfg.trainer.devices == AUTO:
         begin = time.monotonic()
         _solve(cfg, method, source, left[:1], places[0], cfg.progress)
@@ -104,11 +103,12 @@ def _callbacks(cfg: config.Config, *, single: bool, progress: bool) -> list[Call
     """Return the callbacks that watch the fits and write their results, in order."""
     from metadip.callbacks import FitProgress, OraclePSNR
     from metadip.report import FitGif, ResultWriter
+    from metadip.runs.problems import EndOnSignals
 
     out = Path(cfg.out)
     gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []
     bar = [FitProgress(refresh_steps=1, leave=False)] if progress else []
-    return [OraclePSNR(), *gif, ResultWriter(out, single=single), *bar]
+    return [OraclePSNR(), *gif, EndOnSignals(), ResultWriter(out, single=single), *bar]
 
 
 @contextmanager

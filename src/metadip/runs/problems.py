@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from multiprocessing import parent_process
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import lightning.pytorch as pl
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
+from metadip.signals import handle
 from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
 from metadip.types import InverseProblem, UserError
 
@@ -35,6 +38,10 @@ class ProblemSource(Protocol):
 
     def check(self, index: int, *, whole: bool) -> None:
         """Reject a bad file, judged by its header or after reading it whole."""
+        ...
+
+    def files(self, index: int) -> list[Path]:
+        """Return the files that one problem is read from."""
         ...
 
 
@@ -69,6 +76,10 @@ class SimulatedProblems:
         if self.images.size_px is not None:
             height = width = self.images.size_px
         self.task.check_size((self.images.channels, height, width))
+
+    def files(self, index: int) -> list[Path]:
+        """Return the file of one image."""
+        return [self.images.paths[index]]
 
 
 class ProblemData(pl.LightningDataModule):
@@ -107,6 +118,18 @@ class ProblemData(pl.LightningDataModule):
         """Move problems, outside inference mode: a fit differentiates through operators."""
         with torch.inference_mode(False):
             return [problem.to(device) for problem in batch]
+
+
+class EndOnSignals(pl.Callback):
+    """End a run at once on a signal; Lightning's own handlers let a prediction go on.
+
+    Processes that were started for a share of the work end with their starter.
+    """
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Handle signals; Lightning restores the handlers at the end."""
+        if parent_process() is None:
+            handle()
 
 
 def problems_of(cfg: config.Config, method: Method) -> ProblemSource:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from metadip import config
-from metadip.paths import check_paths
+from metadip.paths import TRAINED, check_paths
 from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from metadip.data import ImageDataModule
     from metadip.fitting import MomentumSGD
     from metadip.meta import MetaModule
@@ -20,12 +23,24 @@ if TYPE_CHECKING:
 
 
 def train(cfg: config.Config) -> Path:
-    """Meta-train a prior; return the file of the best one."""
+    """Meta-train a prior; return the file of the best one.
+
+    Everything is checked before the run folder is touched.
+
+    Raises:
+        UserError: If settings are invalid, data or checkpoint cannot be read, the folder holds
+            another training or is being written to, or the disk is full.
+    """
     from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
     from metadip.meta import ValidationPicture
-    from metadip.report import keep_earlier, prepare_folder, save_provenance
-    from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
+    from metadip.report import locked, prepare_folder
+    from metadip.runs.checkpoints import (
+        AtomicCheckpointIO,
+        LastCheckpoint,
+        check_resumable,
+        not_resumable,
+    )
 
     config.check_settings(cfg)
     check_paths("train", cfg)
@@ -35,15 +50,15 @@ def train(cfg: config.Config) -> Path:
     last = out / "last.ckpt"
     resumed = _resumed(cfg, last)
     data, module = _training_data(cfg), _meta_module(cfg)
-    keep_earlier(out / "metrics.csv")
-    if resumed is None or resumed.resolve() != last.resolve():
-        keep_earlier(last)  # otherwise ckpt=auto could mistake it for this run's
+    if resumed is not None:
+        check_resumable(resumed, module)
     best = ModelCheckpoint(
         out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
     )
+    saver = LastCheckpoint(last, minutes=cfg.checkpoint_minutes)
     callbacks = [
         best,
-        LastCheckpoint(last, minutes=cfg.checkpoint_minutes),
+        saver,
         LearningRateMonitor("step"),
         ValidationPicture(out),
         *(config.build(node) for node in cfg.stability.values()),
@@ -51,14 +66,35 @@ def train(cfg: config.Config) -> Path:
     trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     prepare_folder(out)
-    if trainer.is_global_zero:
-        save_provenance(out, config_yaml=config.to_yaml(cfg))
-    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    with locked(out) if trainer.is_global_zero else nullcontext():
+        if trainer.is_global_zero:
+            _open_folder(cfg, out, resumed)
+        try:
+            trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if resumed is None or saver.began:
+                raise
+            raise not_resumable(resumed, error) from error
     released = out / "prior.safetensors"
     if trainer.is_global_zero:
         _release(released, _best_of(out, best.best_model_path))
         print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
     return released
+
+
+def _open_folder(cfg: config.Config, out: Path, resumed: Path | None) -> None:
+    """Move away what this run would replace without being its continuation."""
+    from metadip.report import keep_earlier, remove_leftovers, save_provenance
+
+    remove_leftovers(out)
+    keep_earlier(out / "metrics.csv")
+    kept = None if resumed is None else resumed.resolve()
+    if kept is None or kept.parent != out.resolve():
+        for name in TRAINED:
+            keep_earlier(out / name)
+    elif kept.name != "last.ckpt":
+        keep_earlier(out / "last.ckpt")  # otherwise ckpt=auto could mistake it for this run's
+    save_provenance(out, config_yaml=config.to_yaml(cfg))
 
 
 def _resumed(cfg: config.Config, last: Path) -> Path | None:
