@@ -114,6 +114,6 @@ def test_no_handler_of_exceptions_stands_in_the_way():
     with pytest.raises(Stopped) as stopped, signals_stop():
         try:
             os.kill(os.getpid(), signal.SIGINT)
-        except Exception:  # noqa: BLE001
+        except Exception:
             pytest.fail("taken for an error")
     assert stopped.value.code == 130

@@ -36,7 +36,12 @@ from tests.methods.tiny_prediction import tiny_method
 
 SHAPE = (3, 12, 12)
 NAMES = list(TASKS)
-OF_IMAGES = {"denoise", "sr", "deblur"}  # an image and the task's settings tell the operator
+OF_IMAGES = {
+    "denoise",
+    "inpaint",
+    "sr",
+    "deblur",
+}  # an image and the task's settings tell the operator
 every_name = pytest.mark.parametrize("name", NAMES)
 
 

@@ -14,8 +14,6 @@ from metadip.runs.process import prepare_process, trainer_of
 from metadip.types import UserError
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
     from metadip.data import ImageDataModule
     from metadip.fitting import MomentumSGD
     from metadip.meta import MetaModule
