@@ -98,6 +98,15 @@ def test_images_are_independent():
         assert_same(together, alone, **(SAME if stacked else EXACT))
 
 
+def test_tiles_make_no_difference():
+    problem = noisy(6, (3, 50, 41))
+    tiled, whole = (
+        fit([problem], prior(), MSE, NOTHING, steps=2, execution=Execution(tile_px=px))[0].x_hat
+        for px in (16, 0)
+    )
+    torch.testing.assert_close(tiled, whole, **SAME)
+
+
 def test_weights_that_a_rule_moves_are_moved():
     rule = MomentumSGD(lr=0.05, momentum=0.5, n_steps=1, names=("network.tail.*",))
     (result,) = fit([noisy(4)], prior(), MSE, rule, steps=3)

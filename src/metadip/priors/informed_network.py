@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metadip.physics.linearised import constant_fit, correction
 from metadip.priors.representation import Representation, draw_weights
+from metadip.priors.tiling import in_tiles
 from metadip.registry import registered
 from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, InverseProblem, Named, Start
@@ -131,7 +132,7 @@ class InformedNetwork(Representation):
             s = s.repeat_interleave(channels, dim=0)
         if self.sees_all:
             maps.append(s.view(-1, 1, 1, 1).expand(-1, 1, *size))
-        made: Tensor = self.network(torch.cat(maps, dim=1))
+        made = in_tiles(self.network, torch.cat(maps, dim=1))
         if channels != TOGETHER:
             made = made.mean(dim=1).view(n, channels, *size)
         return Estimate(made)
