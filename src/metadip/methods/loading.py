@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from metadip.prior_files import DEFAULT
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    ckpt: str,
+    ckpt: str = DEFAULT,
     *,
     steps: int | None = None,
     beyond: str | None = None,
@@ -25,8 +26,7 @@ def load(
 ) -> FitReconstructor:
     """Load a meta-learned prior as a deepinv ``Reconstructor``.
 
-    ``metadip.load("faces64")(y, physics)`` then returns the reconstruction, for images with 1 to 4
-    channels and any size.
+    ``metadip.load()(y, physics)`` then returns the reconstruction by the prior for photographs.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of meta-training.
