@@ -28,7 +28,7 @@ def picture(*shape: int) -> Tensor:
 
 
 def measured(coils: int = 1, noise_std: float = 0.0, **changes: Any) -> InverseProblem:
-    arguments = {"acceleration": 2, "seed": 3, "x": picture(1, 12, 16)} | changes
+    arguments: dict[str, Any] = {"acceleration": 2, "seed": 3, "x": picture(1, 12, 16)} | changes
     task = MagneticResonanceTask(arguments["acceleration"], coils=coils, noise_std=noise_std)
     return task.measure(arguments["x"], seed=arguments["seed"], name="knee")
 
@@ -110,8 +110,8 @@ def test_the_reading_is_cropped_and_matched() -> None:
 def scan(folder: Path, problem: InverseProblem, **changes: Any) -> Path:
     """Write a problem as a scanner would, complex and without anything but the k-space."""
     kspace = torch.view_as_complex(problem.y[0].movedim(0, -1).contiguous())
-    content = {"y": kspace.numpy(), **changes}
-    np.savez(folder / "scan.npz", **{k: np.asarray(v) for k, v in content.items()})
+    content: dict[str, Any] = {"y": kspace.numpy(), **changes}
+    np.savez(folder / "scan.npz", **content)
     return folder / "scan.npz"
 
 

@@ -98,8 +98,6 @@ def test_bad_arguments() -> None:
             task(ratio=ratio)
     with pytest.raises(UserError, match=r"task\.patterns=hadamrad is unknown; did you mean hadama"):
         task("hadamrad")
-    with pytest.raises(
-        UserError, match=r"random patterns for 512 x 512 px need 68\.7 GB: use"
-    ):
+    with pytest.raises(UserError, match=r"random patterns for 512 x 512 px need 68\.7 GB: use"):
         task("random").check_size((3, 512, 512))
     task().check_size((3, 4096, 4096))

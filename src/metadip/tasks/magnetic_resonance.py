@@ -10,11 +10,10 @@ import torch
 from deepinv.physics import MRI, LinearPhysics, MultiCoilMRI
 from torch import Tensor
 
-from metadip.data.images import LUMINANCE
 from metadip.physics.coils import coil_maps, column_mask, smooth_phase
 from metadip.physics.noise import operator_seed
 from metadip.physics.operators import ImageShape
-from metadip.tasks.arguments import noise_range, number_range, one_image_shape
+from metadip.tasks.arguments import as_grey, noise_range, number_range, one_image_shape
 from metadip.tasks.measurement_file import MeasurementFile
 from metadip.tasks.measuring import measure_with, read_with
 from metadip.tasks.protocol import Entries
@@ -149,16 +148,6 @@ def magnitude(x_hat: Tensor, x: Tensor | None) -> Tensor:
     size = size[..., top : top + x.shape[-2], left : left + x.shape[-1]]
     spread = size.std() if size.std() > 0 else torch.ones_like(size.mean())
     return (size - size.mean()) * (x.std() / spread) + x.mean()
-
-
-def as_grey(x: Tensor) -> Tensor:
-    """Return the luminance (1, 1, H, W) of a colour image, the mean of any other channels."""
-    if x.shape[1] == 1:
-        return x
-    if x.shape[1] != len(LUMINANCE):
-        return x.mean(1, keepdim=True)
-    weights = torch.tensor(LUMINANCE).to(x).view(1, 3, 1, 1)
-    return (weights * x).sum(1, keepdim=True)
 
 
 def scanner(mask: Tensor, maps: Tensor | None) -> LinearPhysics:
