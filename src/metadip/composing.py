@@ -31,6 +31,30 @@ RENAMED = {
     "objective.tv_weight": "objective.terms.tv.weight",
 }
 
+# What others call our settings and choices -> what to write here.
+SYNONYMS = {
+    "sigma": "task.noise_std in [0, 1] intensity, 25 of 255 is task.noise_std=0.098",
+    "noise": "task.noise_std in [0, 1] intensity, 25 of 255 is task.noise_std=0.098",
+    "mask": "task=inpaint task.mask=FILE",
+    "ratio": "task.ratio with task=cs, cpr, inpaint or spc",
+    "factor": "task=sr task.factor=NUMBER",
+    "kernel": "task=deblur task.kernel=FILE",
+    "image": "input=FILE",
+    "output": "out=FOLDER",
+    "iterations": "fit.steps=NUMBER",
+    "task=superres": "task=sr",
+    "task=superresolution": "task=sr",
+    "task=super_resolution": "task=sr",
+    "task=deconvolution": "task=deblur",
+    "task=tomography": "task=ct",
+    "task=radon": "task=ct",
+    "task=dejpeg": "task=jpeg",
+    "task=singlepixel": "task=spc",
+    "task=single_pixel": "task=spc",
+    "method=deep_image_prior": "method=dip",
+    "method=nonlocal_means": "method=nlm",
+}
+
 
 class Setting(NamedTuple):
     """One user setting: its dotted path in the configuration, and how it was written."""
@@ -94,6 +118,10 @@ def settings_of(overrides: Sequence[str]) -> list[Setting]:
     Raises:
         UserError: If an override cannot be parsed.
     """
+    for override in overrides:
+        if override.startswith("-"):
+            name = override.lstrip("-").partition("=")[0]
+            raise UserError(f"{override}: settings are written without dashes, {name}=VALUE")
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
@@ -173,17 +201,26 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, choice = found[1].rpartition("/")
         options = names_in(group)
-        hint = nearest(choice, options)
+        hint = _meant(f"{group}={choice}".lower()) or nearest(choice.lower(), options)
         return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
     if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
         key = found[1].split("@")[0]
-        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them)"
+        name = key.lower().rpartition(".")[2]
+        same = name in {path.rpartition(".")[2] for path in known}
+        hint = nearest(key, known) if same else _meant(name) or nearest(key, known)
+        return f"unknown setting {key!r}{hint} (--help lists them)"
     return " ".join(str(error).split())
+
+
+def _meant(word: str) -> str:
+    """Return ``, did you mean ...?`` for what others call a setting, or an empty string."""
+    return f", did you mean {SYNONYMS[word]!r}?" if word in SYNONYMS else ""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return ``, did you mean ...?`` with the nearest known word, or an empty string."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    same = [name for name in known if name.rpartition(".")[2] == word]
+    close = same[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if not close:
         tails = {name.rpartition(".")[2]: name for name in known}
         tail = difflib.get_close_matches(word.rpartition(".")[2], tails, n=1, cutoff=0.6)

@@ -147,7 +147,7 @@ def test_operators_of_others_are_written_if_a_file_can_hold_them() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"kernel": "gausian"}, r"task\.kernel=gausian is unknown; did you mean gaussian\? choose"),
+        ({"kernel": "gauss"}, r"task\.kernel=gauss is unknown; did you mean gaussian\? choose"),
         ({"kernel_std_px": 0}, r"task\.kernel_std_px=0 must be a number above 0 and at most 20, "),
         ({"kernel_std_px": [2, 1]}, r"task\.kernel_std_px=\[2, 1\] must be"),
         ({"kernel_size_px": 1000}, r"task\.kernel_size_px=1000 must be .* at most 127"),

@@ -16,7 +16,7 @@ from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
 from metadip.signals import handle
-from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
+from metadip.tasks import MeasurementFolder, OwnOperator, ReconstructionTask
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ class SimulatedProblems:
         measured the same alone and in a folder.
     Args:
         images: the ground truths.
-        task: measures them.
+        task: measures them; or the user's own operator.
         seed: seed of the run.
     """
 
-    def __init__(self, images: ImageFolder, task: ReconstructionTask, *, seed: int) -> None:
+    def __init__(
+        self, images: ImageFolder, task: ReconstructionTask | OwnOperator, *, seed: int
+    ) -> None:
         self.images, self.task, self.seed = images, task, seed
         self.names = images.names
 
@@ -147,7 +149,7 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
             f"image_size={cfg.image_size} goes with input=: a measurement keeps its size"
         )
     return MeasurementFolder(
-        str(cfg.measurement), reader=_reader_of(cfg), truth=cfg.truth, seed=cfg.seed
+        str(cfg.measurement), reader=_task_of(cfg), truth=cfg.truth, seed=cfg.seed
     )
 
 
@@ -182,9 +184,8 @@ def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
 
 
 def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
-    for key in ("truth", "physics"):
-        if cfg[key] is not None:
-            raise UserError(f"{key}={cfg[key]} goes with measurement=, not with input=")
+    if cfg.truth is not None:
+        raise UserError(f"truth={cfg.truth} goes with measurement=, not with input=")
     channels = method.image_channels
     images = ImageFolder(
         str(cfg.input),
@@ -195,11 +196,11 @@ def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
         flip=False,
         seed=cfg.seed,
     )
-    return SimulatedProblems(images, config.build(cfg.task), seed=cfg.seed)
+    return SimulatedProblems(images, _task_of(cfg), seed=cfg.seed)
 
 
-def _reader_of(cfg: config.Config) -> MeasurementReader:
-    """Return the reader of measurements: the user's own operator if given, else the task."""
+def _task_of(cfg: config.Config) -> ReconstructionTask | OwnOperator:
+    """Return the user's own operator if given, else the task."""
     if cfg.physics is not None:
         return OwnOperator(
             str(cfg.physics), image_shape_of=image_shape_of, rescale=bool(cfg.rescale)

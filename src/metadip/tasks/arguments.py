@@ -10,6 +10,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from metadip.data.images import LUMINANCE
 from metadip.physics.operators import ImageShape
 from metadip.seeding import Stream, generator_of
 from metadip.types import UserError
@@ -90,3 +91,13 @@ def one_image_shape(x: Tensor) -> ImageShape:
     if x.ndim != 4 or x.shape[0] != 1 or not x.is_floating_point():
         raise ValueError(f"expected one float image (1, C, H, W), got {x.dtype} {tuple(x.shape)}")
     return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
+
+
+def as_grey(x: Tensor) -> Tensor:
+    """Return the luminance (1, 1, H, W) of a colour image, the mean of any other channels."""
+    if x.shape[1] == 1:
+        return x
+    if x.shape[1] != len(LUMINANCE):
+        return x.mean(1, keepdim=True)
+    weights = torch.tensor(LUMINANCE).to(x).view(1, 3, 1, 1)
+    return (weights * x).sum(1, keepdim=True)

@@ -113,7 +113,7 @@ class InpaintingTask:
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
         """Return the mask, or None for operators other than masks of zeros and ones."""
-        if not isinstance(problem.physics, Inpainting) or not is_binary(problem.physics.mask):
+        if type(problem.physics) is not Inpainting or not is_binary(problem.physics.mask):
             return None
         return {"mask": problem.physics.mask[0].cpu()}
 

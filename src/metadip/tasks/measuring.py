@@ -25,6 +25,7 @@ def measure_with(
     name: str,
     scale: float = 1.0,
     reading: Reading | None = None,
+    kept: Tensor | None = None,
 ) -> InverseProblem:
     """Measure one image (1, C, H, W), y = A(x) + e with e ~ N(0, noise_std^2).
 
@@ -38,11 +39,14 @@ def measure_with(
         name: of the image.
         scale: of the operator, see ``InverseProblem``.
         reading: see ``InverseProblem``.
+        kept: multiplies the noise, for operators whose zeros are not measured.
     """
     std = draw_noise_std(*noise_range(noise_std), seed=seed)
     physics.set_noise_model(GaussianNoise(std).to(device=x.device, dtype=x.dtype))
     with torch.no_grad():
-        y = add_gaussian_noise(physics.A(x), std, seed=seed)
+        clean = physics.A(x)
+        noise = add_gaussian_noise(torch.zeros_like(clean), std, seed=seed)
+        y = clean + (noise if kept is None else kept * noise)
     shape = one_image_shape(x)
     return InverseProblem(
         y, physics, shape, x=x, name=name, seed=seed, scale=scale, reading=reading
@@ -58,6 +62,7 @@ def read_with(
     noise_std: NoiseStd,
     scale: float = 1.0,
     reading: Reading | None = None,
+    truth: Tensor | None = None,
 ) -> InverseProblem:
     """Return the problem of a file whose measurement and operator are known.
 
@@ -69,9 +74,10 @@ def read_with(
         noise_std: level, or (low, high) whose middle is assumed, if the file has none.
         scale: of the operator, see ``InverseProblem``.
         reading: see ``InverseProblem``.
+        truth: the ground truth if it does not have ``image_shape``.
     """
     physics.set_noise_model(GaussianNoise(file.noise_std(middle_noise_std(noise_std))))
-    x = file.truth(image_shape)
+    x = file.truth(image_shape) if truth is None else truth
     return InverseProblem(
         y, physics, image_shape, x=x, name=file.path.stem, scale=scale, reading=reading
     )
