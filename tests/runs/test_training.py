@@ -142,9 +142,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow  # trains twice
-def test_a_full_disk_ends_training_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_full_disk_ends_training_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert train(f"out={tmp_path}") == 0
     step = step_of(tmp_path / "last.ckpt")
     capsys.readouterr()

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 
 # Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
-    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer"),
+    *(
+        "choices",
+        "debug",
+        "gif",
+        "allow",
+        "max_gb",
+        "out",
+        "overwrite",
+        "progress",
+        "threads",
+        "trainer",
+    ),
     *("fit.batch_size", "fit.memory_gb", "fit.stacked"),
 )
 INPUTS = "inputs.json"  # hashes of the files that the images were made from

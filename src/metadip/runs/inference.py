@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metadip import config
 from metadip.paths import check_paths
-from metadip.runs.process import prepare_process, trainer_of
+from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     config.check_settings(cfg)
     check_paths("infer", cfg)
     prepare_process(cfg)
+    cfg.fit.precision = usable_precision(
+        "fit.precision",
+        str(cfg.fit.precision),
+        accelerator=str(cfg.trainer.accelerator),
+        plain="32",
+    )
     method = build_method(cfg)
     source = problems_of(cfg, method)
     trainer = trainer_of(cfg, callbacks=_callbacks(cfg, single=len(source.names) == 1))
@@ -76,7 +82,8 @@ def _callbacks(cfg: config.Config, *, single: bool) -> list[Callback]:
 
     out = Path(cfg.out)
     gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []
-    return [OraclePSNR(), *gif, EndWithStarter(), ResultWriter(out, single=single)]
+    threads = [] if cfg.threads else [ThreadsBySize()]
+    return [*threads, OraclePSNR(), *gif, EndWithStarter(), ResultWriter(out, single=single)]
 
 
 def _show_log() -> None:
