@@ -168,7 +168,7 @@ def read_checkpoint(path: Path, *, key: str = "ckpt") -> dict[str, Any]:
     """
     check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise anything, from KeyError to UnpicklingError
         raise UserError(
             f"{key}={path} cannot be read as a checkpoint, it may be truncated or hold code"
@@ -178,7 +178,8 @@ def read_checkpoint(path: Path, *, key: str = "ckpt") -> dict[str, Any]:
         raise UserError(f"{key}={path} is not a checkpoint of metadip's meta-training")
     if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{key}={path} is not a checkpoint: its state_dict holds no named tensors")
-    return content
+    checked: dict[str, Any] = content
+    return checked
 
 
 def _read_lightning(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -25,7 +25,12 @@ def test_a_run_follows_the_size_unless_told(
     """Images of some 10 px; the threads that the process had are given back."""
     prior, calls = save_tiny_prior(tmp_path / "prior.safetensors"), list[int]()
     SET(2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda n: (calls.append(n), SET(n)))
+
+    def noted(number: int) -> None:
+        calls.append(number)
+        SET(number)
+
+    monkeypatch.setattr(torch, "set_num_threads", noted)
     assert any(word.startswith("threads=") for word in INFER)
     try:
         photos, out = fill(tmp_path / "photos", 1), tmp_path / "out"

@@ -139,7 +139,8 @@ def damaged_measurement(good: Good, rng: random.Random) -> tuple[str, Path]:
 
 def _npz(content: Mapping[str, Any], rng: random.Random) -> bytes:
     """Return the entries as an archive of arrays, of extended precision or pickled now and then."""
-    stream, arrays = io.BytesIO(), {}
+    arrays: dict[str, Any] = {}
+    stream = io.BytesIO()
     for key, value in content.items():
         if isinstance(value, torch.Tensor):
             huge = value.is_meta or value.is_sparse or value.numel() > 10**6

@@ -50,7 +50,7 @@ def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
 def damaged_tree(tree: Any, rng: random.Random) -> Any:
     """Return a tree of plain values with one of its nodes replaced, removed or added."""
     tree = copy.deepcopy(tree)
-    node, path = tree, []
+    node, path = tree, list[tuple[Any, Any]]()
     while isinstance(node, dict | list) and node and (not path or rng.random() < 0.7):
         key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
         path.append((node, key))

@@ -4,17 +4,20 @@ import contextlib
 import io
 import itertools
 import random
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from metadip import command_line
 from metadip.__main__ import COMMANDS
-from metadip.checkpoint import load_prior
+from metadip.checkpoint import LearnedPrior, load_prior
 from metadip.config import Config, build, compose
 from metadip.data import read_image
 from metadip.tasks import load_measurement
+from metadip.types import InverseProblem
 from tests.security.files import KINDS, Good
 from tests.security.lines import LINES, good_line, random_line
 from tests.security.tally import Tally
@@ -28,37 +31,33 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Good:
     return Good(tmp_path_factory.mktemp("attack"))
 
 
+def is_sound(result: Any) -> bool:
+    """Return whether the numbers of a prior, a problem or an image may be used."""
+    if isinstance(result, LearnedPrior):
+        weights = result.prior.state_dict().values()
+        return all(bool(w.isfinite().all()) for w in weights if w.is_floating_point())
+    if isinstance(result, InverseProblem):
+        return bool(result.y.isfinite().all())
+    return 0 <= float(result.min()) <= float(result.max()) <= 1
+
+
 def attack_files(kind: str, good: Good, count: int) -> Tally:
     """Try files of a kind, the first ``count`` of an endless series."""
-    tally, tasks = Tally.of(kind), {}
+    tally, tasks = Tally.of(kind), dict[str, Any]()
     for task in good.measurements:
         quiet = [] if task == "denoise" else ["task.noise_std=0"]
         tasks[task] = build(compose("infer", [f"task={task}", *quiet]).task)
     for number in range(count):
         made = KINDS[kind](good, random.Random(f"{SEED} {kind} {number}"))
+        what = f"{kind} {number}"
         if kind == "measurements":
             task, path = made
-            problem = tally.attack(
-                f"{kind} {number} ({task})",
-                lambda t=task, p=path: load_measurement(p, tasks[t]),
-                executed=good.executed,
-            )
-            if problem is not None and not problem.y.isfinite().all():
-                tally.lose(f"{kind} {number}: NaN or infinity got through")
-        elif kind == "images":
-            x = tally.attack(
-                f"{kind} {number}", lambda p=made: read_image(p), executed=good.executed
-            )
-            if x is not None and not (x.min() >= 0 and x.max() <= 1):
-                tally.lose(f"{kind} {number}: values out of range got through")
+            load = partial(load_measurement, path, tasks[task])
         else:
-            learned = tally.attack(
-                f"{kind} {number}", lambda p=made: load_prior(p), executed=good.executed
-            )
-            if learned is not None:
-                weights = learned.prior.state_dict().values()
-                if not all(w.isfinite().all() for w in weights if w.is_floating_point()):
-                    tally.lose(f"{kind} {number}: weights that are not finite got through")
+            load = partial(read_image if kind == "images" else load_prior, made)
+        result = tally.attack(what, load, executed=good.executed)
+        if result is not None and not is_sound(result):
+            tally.lose(f"{what}: values that are not finite, or out of range, got through")
     return tally
 
 

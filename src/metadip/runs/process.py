@@ -35,15 +35,13 @@ def trainer_of(cfg: config.Config, **extra: Any) -> Trainer:
     Raises:
         UserError: If Lightning rejects the devices or another setting on this machine.
     """
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     try:
         trainer: Trainer = config.build(cfg.trainer, **extra)
-    except MisconfigurationException as error:
+    except UserError as error:
         asked = (
             f"trainer.devices={cfg.trainer.devices} trainer.accelerator={cfg.trainer.accelerator}"
         )
-        raise UserError(f"{asked}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{asked}: {str(error).removeprefix('trainer: ')}") from error
     return trainer
 
 
