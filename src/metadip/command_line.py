@@ -17,6 +17,7 @@ from metadip.types import UserError
 
 # Waiting OpenMP threads sleep instead of spinning: beside another busy process, a spinning run on
 # all cores takes many times as long; alone, a sleeping one takes a third less processor time.
+NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
 
@@ -53,6 +54,12 @@ def _main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None) 
         if debug:
             traceback.print_exc()
         return _told(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
+            raise
+        if debug:
+            traceback.print_exc()
+        return _told(f"not enough memory: {str(error)[:200]}")
     except OSError as error:  # a full disk, in a library's own file
         if debug:
             traceback.print_exc()

@@ -18,6 +18,10 @@ from metadip.types import UserError
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")  # the temporary names used below
 
 
+class WriteError(UserError):
+    """What a run makes cannot be written: no method's fault, so the run ends."""
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
@@ -35,7 +39,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write '{path}': {_reason(error)}; choose another place") from error
+        raise WriteError(
+            f"cannot write '{path}': {_reason(error)}; choose another place"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

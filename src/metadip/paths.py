@@ -5,7 +5,7 @@ Their content is checked where they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from metadip.types import UserError
 
 TRAINED = ("last.ckpt", "best.ckpt", "prior.safetensors")  # what a training leaves
 # Settings of train.py that do not make it another run.
-NOT_OF_THE_RUN = ("choices", "debug", "out", "overwrite", "ckpt", "threads", "checkpoint_minutes")
+NOT_OF_THE_RUN = (
+    "choices",
+    "debug",
+    "out",
+    "overwrite",
+    "ckpt",
+    "threads",
+    "checkpoint_minutes",
+    "max_gb",
+)
 OUR_DATA = "metadip.data."  # whose ``root`` or ``roots`` are folders
 
 
@@ -139,6 +148,7 @@ def _missing_roots(node: Any) -> Iterator[tuple[str, str]]:
         return
     for key in ("root", "roots"):
         named = node.get(key)
-        for root in [] if named is None else [named] if isinstance(named, str) else named:
-            if not Path(str(root)).is_dir():
+        roots = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
+        for root in roots:  # their types are checked later, against the constructor
+            if root is not None and not Path(str(root)).is_dir():
                 yield key, str(root)

@@ -44,6 +44,8 @@ class ImageFolder(Dataset[CleanImage]):
         seed: int,
     ) -> None:
         self.paths = list_images(root) if split is None else images_of_split(root, split)
+        if not self.paths and split is None:
+            raise UserError(f"folder '{root}' holds no images that can be opened: add some")
         if not self.paths:
             place = Path(root) / str(split)
             raise UserError(f"folder '{root}' has no images for {split}: add them in '{place}'")
@@ -58,7 +60,8 @@ class ImageFolder(Dataset[CleanImage]):
         """Read one image; a plain integer means epoch 0."""
         epoch, index = as_key(key)
         path = self.paths[index]
-        x = read_image(path, channels=self.channels)
+        shrunk_to = self.size_px if self.crop_px is None else None
+        x = read_image(path, channels=self.channels, size_px=shrunk_to)
         x = crop_and_resize(x, self.crop_px, self.size_px, str(path))
         if self.flip and torch.rand((), generator=generator_of(self.seed, epoch, index)) < 0.5:
             x = x.flip(-1)

@@ -44,8 +44,9 @@ def check_resumable(path: Path, module: nn.Module) -> None:
 
 def not_resumable(path: Path, reason: object) -> UserError:
     """Return the error for a checkpoint that does not fit the settings."""
+    told = " ".join(str(reason).split())[:200]
     return UserError(
-        f"ckpt={path} cannot be resumed with these settings: {' '.join(str(reason).split())[:200]}; "
+        f"ckpt={path} cannot be resumed with these settings: {told}; "
         "give those of its run, or another out"
     )
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
-    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer", "trust"),
-    *("fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
+    *("allow", "choices", "debug", "gif", "max_gb", "out", "overwrite", "progress", "threads"),
+    *("trainer", "trust", "fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
 )
 INPUTS = "inputs.json"  # hashes of the files that the images were made from
 PATHS = ("input", "measurement", "truth")

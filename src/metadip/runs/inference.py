@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metadip import config
 from metadip.paths import check_paths
-from metadip.runs.process import prepare_process, trainer_of
+from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     config.check_settings(cfg)
     check_paths("infer", cfg)
     prepare_process(cfg)
+    cfg.fit.precision = usable_precision(
+        "fit.precision",
+        str(cfg.fit.precision),
+        accelerator=str(cfg.trainer.accelerator),
+        plain="32",
+    )
     method = build_method(cfg)
     source, places = problems_of(cfg, method), places_of(cfg)
     check_problems(source)
@@ -108,7 +114,9 @@ def _callbacks(cfg: config.Config, *, single: bool, progress: bool) -> list[Call
     out = Path(cfg.out)
     gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []
     bar = [FitProgress(refresh_steps=1, leave=False)] if progress else []
-    return [OraclePSNR(), *gif, EndOnSignals(), ResultWriter(out, single=single), *bar]
+    threads = [] if cfg.threads else [ThreadsBySize()]
+    watching = [OraclePSNR(), *gif, EndOnSignals(), ResultWriter(out, single=single)]
+    return [*threads, *watching, *bar]
 
 
 @contextmanager

@@ -10,14 +10,18 @@ import torch
 
 from metadip import config
 from metadip.paths import TRAINED, check_paths
-from metadip.runs.process import prepare_process, trainer_of
+from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
     from metadip.data import ImageDataModule
     from metadip.fitting import MomentumSGD
     from metadip.meta import MetaModule
     from metadip.priors import Representation
+    from metadip.runs.checkpoints import LastCheckpoint
 
 
 def train(cfg: config.Config) -> Path:
@@ -29,40 +33,19 @@ def train(cfg: config.Config) -> Path:
         UserError: If settings are invalid, data or checkpoint cannot be read, the folder holds
             another training or is being written to, or the disk is full.
     """
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-
-    from metadip.meta import ValidationPicture
     from metadip.report import locked, prepare_folder
-    from metadip.runs.checkpoints import (
-        AtomicCheckpointIO,
-        LastCheckpoint,
-        check_resumable,
-        not_resumable,
-    )
+    from metadip.runs.checkpoints import check_resumable, not_resumable
 
     config.check_settings(cfg)
     check_paths("train", cfg)
     config.check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     prepare_process(cfg)
     out = Path(cfg.out)
-    last = out / "last.ckpt"
-    resumed = _resumed(cfg, last)
+    resumed = _resumed(cfg, out / "last.ckpt")
     data, module = _training_data(cfg), _meta_module(cfg)
     if resumed is not None:
         check_resumable(resumed, module)
-    best = ModelCheckpoint(
-        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
-    )
-    saver = LastCheckpoint(last, minutes=cfg.checkpoint_minutes)
-    callbacks = [
-        best,
-        saver,
-        LearningRateMonitor("step"),
-        ValidationPicture(out),
-        *(config.build(node) for node in cfg.stability.values()),
-    ]
-    trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
-    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    best, saver, trainer = _trainer(cfg, out)
     prepare_folder(out)
     with locked(out) if trainer.is_global_zero else nullcontext():
         if trainer.is_global_zero:
@@ -78,6 +61,35 @@ def train(cfg: config.Config) -> Path:
         _release(released, _best_of(out, best.best_model_path))
         print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
     return released
+
+
+def _trainer(cfg: config.Config, out: Path) -> tuple[ModelCheckpoint, LastCheckpoint, Trainer]:
+    """Return the trainer, with its callbacks that save the best and the last checkpoint."""
+    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+
+    from metadip.meta import ValidationPicture
+    from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
+
+    best = ModelCheckpoint(
+        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
+    )
+    saver = LastCheckpoint(out / "last.ckpt", minutes=cfg.checkpoint_minutes)
+    callbacks = [
+        best,
+        saver,
+        LearningRateMonitor("step"),
+        ValidationPicture(out),
+        *([] if cfg.threads else [ThreadsBySize(cfg.image_size)]),
+        *(config.build(node) for node in cfg.stability.values()),
+    ]
+    precision, accelerator = str(cfg.trainer.precision), str(cfg.trainer.accelerator)
+    if precision.startswith("bf16"):
+        cfg.trainer.precision = usable_precision(
+            "trainer.precision", precision, accelerator=accelerator, plain="32-true"
+        )
+    trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    return best, saver, trainer
 
 
 def _open_folder(cfg: config.Config, out: Path, resumed: Path | None) -> None:

@@ -194,9 +194,13 @@ def _find(spec: str) -> Callable[..., Any]:
 
 def _takes_content(factory: Callable[..., Any], spec: str) -> bool:
     """Return whether a factory takes the content of the file."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (ValueError, TypeError) as error:
+        raise UserError(f"physics={spec} is not a function that makes an operator") from error
     needed = [
         p
-        for p in inspect.signature(factory).parameters.values()
+        for p in parameters
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
     if len(needed) > 1 or any(p.kind is p.KEYWORD_ONLY for p in needed):
