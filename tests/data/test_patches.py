@@ -53,7 +53,7 @@ def test_training_images_are_made_smaller_and_their_colours_exchanged(tmp_path: 
         (tmp_path / split).mkdir()
         Image.fromarray(values).save(tmp_path / split / "a.png")
     options: dict[str, Any] = {"size_px": 10, "flip": False, "patches_per_image": 1, "seed": 0}
-    changed = {"shrink": 0.25, "permute_colours": True}
+    changed: dict[str, Any] = {"shrink": 0.25, "permute_colours": True}
     plain = NaturalPatches(tmp_path, split="train", **options)[0].x
     slopes, orders = set(), set()
     patches = NaturalPatches(tmp_path, split="train", **options, **changed)

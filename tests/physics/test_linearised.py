@@ -51,7 +51,7 @@ def test_the_first_step_is_the_best_along_the_gradient():
     found = correction(problem, x, iterations=3)
 
     def misfit(d: Tensor) -> float:
-        return (problem.physics.A(x + d) - problem.y).square().sum().item()
+        return float((problem.physics.A(x + d) - problem.y).square().sum())
 
     best = misfit(found.steepest)
     assert misfit(0.99 * found.steepest) > best < misfit(1.01 * found.steepest)
