@@ -8,7 +8,7 @@ from deepinv.physics import Inpainting
 from torch import Tensor
 
 from metadip.physics import MatrixSensing
-from metadip.physics.linearised import Linearised, constant_fit, correction
+from metadip.physics.linearised import Linearised, constant_fit, correction, coverage
 from metadip.tasks import PhaseRetrievalTask
 from metadip.types import InverseProblem
 from tests.fitting.tiny import image, sensed
@@ -71,6 +71,20 @@ def test_many_iterations_solve_the_least_squares(n_measurements: int):
     torch.testing.assert_close(found.full.flatten(), least, rtol=1e-2, atol=1e-3)
 
 
+def test_coverage_of_a_constant_is_the_mask():
+    mask = (image(5, SHAPE) > 0.5).double()[0]
+    problem = InverseProblem(mask[None], Inpainting(SHAPE, mask=mask), SHAPE)
+    torch.testing.assert_close(coverage(problem, constant_fit(problem)), mask[None])
+    problem = sensed(0, 7, SHAPE)
+    x = image(1, SHAPE).double()
+    kept = problem.physics.A_adjoint(problem.physics.A(x))
+    found = coverage(problem, x)
+    torch.testing.assert_close(found / found.norm(), kept / kept.norm())
+    left = (problem.physics.A(x - found)).norm()
+    for factor in (0.99, 1.01):
+        assert problem.physics.A(x - factor * found).norm() > left
+
+
 def test_nothing_to_correct_is_no_division_by_zero():
     problem = sensed(3, 9, SHAPE)
     assert problem.x is not None
@@ -80,6 +94,7 @@ def test_nothing_to_correct_is_no_division_by_zero():
     blind = InverseProblem(torch.ones(1, 3), physics, SHAPE)
     assert not correction(blind, torch.ones(1, *SHAPE), iterations=3).full.any()
     assert not constant_fit(blind).any()
+    assert not coverage(blind, torch.ones(1, *SHAPE)).any()
 
 
 @pytest.mark.parametrize("problem", [sensed(0, 7, SHAPE), amplitude(1)], ids=["linear", "not"])

@@ -127,6 +127,20 @@ def constant_fit(problem: InverseProblem) -> Tensor:
     return ones * (_inner(seen, y) / energy if energy > 0 else 0.0)
 
 
+def coverage(problem: InverseProblem, x: Tensor) -> Tensor:
+    """Return what the measurement keeps of an image, (1, C, H, W).
+
+    Model:
+        t J^T J x with J the Jacobian of A at x, and t the step of exact line search along J^T J x:
+        the projection of x onto the measured part where the rows of J are orthogonal and of equal
+        norm. Of a constant image, that is the mask in inpainting and demosaicking.
+    """
+    operator = Linearised(problem.physics, x)
+    kept = operator.pull(operator.push(x))
+    length = _energy(operator.push(kept))
+    return kept * (_energy(kept) / length if length > 0 else 0.0)
+
+
 def _inner(a: Tensor, b: Tensor) -> Tensor:
     return (a.conj() * b).real.sum() if a.is_complex() else (a * b).sum()
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metadip.physics.linearised import constant_fit, correction
+from metadip.physics.linearised import constant_fit, correction, coverage
 from metadip.priors.representation import Representation, draw_weights
 from metadip.priors.tiling import in_tiles
 from metadip.registry import registered
@@ -16,6 +16,7 @@ from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, InverseProblem, Named, Start
 
 TOGETHER = 3  # channels that the network sees together, those of a colour image
+ALL = 4 * TOGETHER + 1  # channels of everything that a network can be given
 
 
 @registered("informed_network", apart=("learned", "learned_px"))
@@ -23,20 +24,21 @@ class InformedNetwork(Representation):
     """Correct the present image after a step towards the measurement, again and again.
 
     Model:
-        x_k = f_theta(z_k, x_{k-1}, q_k, s_k), with z_k = x_{k-1} + eta_k d, where d is the steepest
-        descent of ||A(x) - y||^2 at x_{k-1} with exact line search, q_k = x_{k-1} + the correction
-        by several conjugate gradients, and s_k = ||y - A(x_{k-1})|| / sqrt(N) at the scale of the
+        x_k = f_theta(z_k, x_{k-1}, q_k, s_k, w). z_k = x_{k-1} + eta_k d, where d is the steepest
+        descent of ||A(x) - y||^2 at x_{k-1} with exact line search; q_k = x_{k-1} + the correction
+        by several conjugate gradients; s_k = ||y - A(x_{k-1})|| / sqrt(N) at the scale of the
         problem, which is how far x_{k-1} is from the truth if A is random. x_{-1} is the constant
-        image that explains y best. eta_k is learned per step; the last one is repeated. d comes by
-        automatic differentiation, so any differentiable operator serves, linear or not. At step 0
-        of a denoising problem f_theta is an ordinary denoiser.
+        image that explains y best, and w what the measurement keeps of it, its mask in inpainting.
+        eta_k is learned per step; the last one is repeated. d comes by automatic differentiation,
+        so any differentiable operator serves, linear or not. At step 0 of a denoising problem
+        f_theta is an ordinary denoiser.
 
         Meta-gradients do not pass from a step to those before it: each step learns to improve the
         images that it meets.
     Shape:
-        Inputs ``z``, ``x``, ``q`` (B, C, H, W), ``s`` (B, 1). The network takes 3 images and a map,
-        or z alone if it has as many channels as an image. Colour images are seen whole; the
-        channels of others one by one, each as a grey colour image.
+        Inputs ``z``, ``x``, ``q``, ``w`` (B, C, H, W), ``s`` (B, 1). The network takes z, x, q, a
+        map of s, and w, or z alone if it has as many channels as an image. Colour images are seen
+        whole; the channels of others one by one, each as a grey colour image.
     Args:
         network: corrects the first three of its channels.
         n_steps: number of eta_k, at least 1.
@@ -68,10 +70,10 @@ class InformedNetwork(Representation):
                 f"n_steps and iterations must be at least 1, got {n_steps} and {iterations}"
             )
         taken, made = int(network.in_channels), int(network.out_channels)  # type: ignore[arg-type]
-        if made != TOGETHER or taken not in (TOGETHER, 3 * TOGETHER + 1):
+        if made != TOGETHER or taken not in (TOGETHER, ALL):
             raise ValueError(
-                f"the network must make {TOGETHER} channels of {TOGETHER} or {3 * TOGETHER + 1}, "
-                f"got {made} of {taken}"
+                f"the network must make {TOGETHER} channels of {TOGETHER} or {ALL}, got {made} of "
+                f"{taken}"
             )
         self.network, self.iterations, self.sees_all = network, iterations, taken > TOGETHER
         self.log_eta = nn.Parameter(torch.zeros(n_steps))
@@ -101,15 +103,17 @@ class InformedNetwork(Representation):
         if not self.learned:
             network = draw_weights(network, seed=seed_of(problem.seed, Stream.WEIGHTS))
         weights = dict(network.named_parameters(prefix="network"))
-        return Start(weights, self._inputs(constant_fit(problem), problem, 0))
+        x = constant_fit(problem)
+        w = coverage(problem, x) if self.sees_all else x
+        return Start(weights, self._inputs(x, w, problem, 0))
 
     def refresh(
         self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
     ) -> Named:
         """Return the inputs made of the image of this step; see ``Representation.refresh``."""
-        return self._inputs(estimate.x.detach(), problem, step + 1)
+        return self._inputs(estimate.x.detach(), inputs["w"].detach(), problem, step + 1)
 
-    def _inputs(self, x: Tensor, problem: InverseProblem, step: int) -> Named:
+    def _inputs(self, x: Tensor, w: Tensor, problem: InverseProblem, step: int) -> Named:
         """Return the inputs of a step, given the image of the step before."""
         found = correction(problem, x, iterations=self.iterations if self.sees_all else 1)
         eta = self.log_eta[min(step, len(self.log_eta) - 1)].exp()
@@ -119,19 +123,20 @@ class InformedNetwork(Representation):
             "x": x,
             "q": x + found.full,
             "s": s.view(1, 1).to(x.dtype),
+            "w": w,
         }
 
     def forward(  # type: ignore[override]
-        self, size: tuple[int, int], *, z: Tensor, x: Tensor, q: Tensor, s: Tensor
+        self, size: tuple[int, int], *, z: Tensor, x: Tensor, q: Tensor, s: Tensor, w: Tensor
     ) -> Estimate:
         """Correct the images ``z``."""
         n, channels = z.shape[:2]
-        maps: list[Tensor] = [z, x, q] if self.sees_all else [z]
+        maps: list[Tensor] = [z, x, q, w] if self.sees_all else [z]
         if channels != TOGETHER:
             maps = [m.reshape(n * channels, 1, *size).expand(-1, TOGETHER, -1, -1) for m in maps]
             s = s.repeat_interleave(channels, dim=0)
         if self.sees_all:
-            maps.append(s.view(-1, 1, 1, 1).expand(-1, 1, *size))
+            maps.insert(3, s.view(-1, 1, 1, 1).expand(-1, 1, *size))
         made = in_tiles(self.network, torch.cat(maps, dim=1))
         if channels != TOGETHER:
             made = made.mean(dim=1).view(n, channels, *size)
