@@ -41,6 +41,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     prepare_process(cfg)
     method = build_method(cfg)
     source, places = problems_of(cfg, method), places_of(cfg)
+    _check_trust(cfg, method)
     check_problems(source)
     check_served(source, method, task=_task_of(cfg))
     open_folder(cfg, source.names)
@@ -50,6 +51,16 @@ def infer(cfg: config.Config) -> dict[str, Any]:
         print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
     _solve_all(cfg, method, source, left, places)
     return _summarise(cfg, source.names)
+
+
+def _check_trust(cfg: config.Config, method: Method) -> None:
+    from metadip.methods.fit_module import starts_learned
+
+    if cfg.trust is not None and not starts_learned(method):
+        raise UserError(
+            f"trust={cfg.trust} is for learned priors, not for method={cfg.choices.method}: "
+            "leave it out"
+        )
 
 
 def _solve_all(
