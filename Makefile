@@ -1,6 +1,6 @@
 # `make` lists the targets. Each one creates the environment (.venv) first if it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help env install demo format lint type test test-all smoke check bench clean
+.PHONY: help env install demo format lint type test test-all attack smoke check bench clean
 
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
@@ -39,6 +39,9 @@ test: env ## the tests, without the slow ones
 test-all: env ## all tests; those that need a GPU are skipped where there is none
 	$(PYTHON) -m pytest -m ""
 
+attack: env ## damaged files, bad command lines, kills and a thousand fits; prints the counts
+	$(PYTHON) -m pytest -m "" -q tests/security
+
 smoke: env ## train for two steps on the built-in pictures, then restore one with the result
 	rm -rf $(SMOKE)
 	$(PYTHON) train.py data=sample image_size=32 trainer.max_steps=2 learner.inner_steps=3 \
@@ -50,9 +53,10 @@ smoke: env ## train for two steps on the built-in pictures, then restore one wit
 
 check: lint type test ## lint, types and tests: what CI runs
 
-bench: env ## time of a fit step, and gradients, memory and time of the engines of meta-training
-	$(PYTHON) benchmarks/fit_step.py --json
-	$(PYTHON) benchmarks/meta_engine.py --json
+bench: env ## time of a fit step, and gradients, memory and time of meta-training (QUICK=--quick tries it)
+	$(PYTHON) benchmarks/fit_step.py --json $(QUICK)
+	$(PYTHON) benchmarks/meta_engine.py --json $(QUICK)
+	$(PYTHON) benchmarks/threads.py --json $(QUICK)
 
 clean: ## remove caches, builds and the output of smoke; .venv and other results stay
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache build dist $(SMOKE)

@@ -36,6 +36,7 @@ from metadip.callbacks import OraclePSNR
 from metadip.data import SampleKey, SamplePatches
 from metadip.report import markdown_table, psnr_db
 from metadip.runs import build_method
+from metadip.runs.process import SLOW_BF16, bf16_ratio
 from metadip.types import InverseProblem
 
 FITS = {
@@ -45,6 +46,8 @@ FITS = {
     "es_wmv": ("callbacks=es_wmv",),
 }
 QUALITY_STEPS = {"metadip": 50, "dip": 300}
+QUICK = {"size": [32], "steps": 5, "rounds": 1, "small_only": True, "quality_count": 1}
+QUICK_QUALITY_STEPS = {"metadip": 5, "dip": 10}
 
 
 class Timing(NamedTuple):
@@ -90,7 +93,8 @@ def race_of(prior: str, size_px: int, options: argparse.Namespace) -> Race:
     problem = make_problem(size_px)
     steps = options.steps if prior == "small" else max(1, options.steps // 4)
     fits = {name: dip_of(prior, steps, *extra) for name, extra in FITS.items()}
-    fits["bf16"] = dip_of(prior, steps, "callbacks=none", "fit.precision=bf16")
+    if has_bf16():
+        fits["bf16"] = dip_of(prior, steps, "callbacks=none", "fit.precision=bf16")
     works = {name: fit_work(method, problem) for name, method in fits.items()}
     adam = partial(torch.optim.Adam, lr=0.01)
     sgd = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
@@ -102,6 +106,11 @@ def race_of(prior: str, size_px: int, options: argparse.Namespace) -> Race:
         works["bare_sgd"] = bare_work(metadip, problem, sgd, torch.channels_last)
     works["deepinv"] = lambda: deepinv_dip(plain, problem)[0](problem.y, problem.physics)
     return race(works, steps=steps, rounds=options.rounds, title=f"{prior} {size_px} px")
+
+
+def has_bf16() -> bool:
+    """Return whether the CPU computes in bf16; where it does not, bf16 is left out."""
+    return bf16_ratio() <= SLOW_BF16
 
 
 def built_in_problems(size_px: int, count: int) -> list[InverseProblem]:
@@ -118,10 +127,10 @@ def quality_db(x_hat: Tensor, problem: InverseProblem) -> float:
     return psnr_db(x_hat, problem.x).item()
 
 
-def bf16_costs_db(count: int) -> dict[str, float]:
+def bf16_costs_db(count: int, lengths: Mapping[str, int]) -> dict[str, float]:
     """Return the mean PSNR that bf16 loses, at the last step of MetaDIP and of averaged DIP."""
     problems, costs = built_in_problems(64, count), {}
-    for name, steps in QUALITY_STEPS.items():
+    for name, steps in lengths.items():
         settings = [f"method={name}", f"fit.steps={steps}"]
         psnr = {}
         for precision in ("32", "bf16"):
@@ -168,6 +177,8 @@ def figures_of(races: Mapping[tuple[str, int], Race]) -> dict[str, float]:
     largest = {prior: race for (prior, _), race in sorted(races.items(), key=lambda r: r[0][1])}
     for prior, race in largest.items():
         suffix = "" if prior == "small" else "_big"
+        if "bf16" not in race.timings:
+            continue
         figures[f"bf16_time_ratio{suffix}"] = race.ratio("bf16", "bare_float32")
         figures[f"bf16_over_our_float32{suffix}"] = race.ratio("bf16", "plain")
     last = largest.get("dip", largest["small"])
@@ -197,8 +208,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--small-only", action="store_true", help="leave the big network out")
     parser.add_argument("--quality-count", type=int, default=4, help="pictures for bf16's cost")
     parser.add_argument("--to-psnr-steps", type=int, default=0, help="0 leaves this part out")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few steps: no results")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args(argv)
+    if options.quick:
+        vars(options).update(QUICK)
     least = min(*options.size, options.steps, options.rounds, options.threads or 1)
     if min(least, options.quality_count) < 1 or options.to_psnr_steps < 0:
         parser.error("sizes, --steps, --rounds, --quality-count and --threads must be at least 1")
@@ -215,8 +229,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     races = {job: race_of(*job, options) for job in jobs}
     print_tables(races)
     figures = figures_of(races)
-    costs = bf16_costs_db(options.quality_count)
-    figures |= {"bf16_psnr_cost_db": costs["metadip"], "bf16_psnr_cost_dip_db": costs["dip"]}
+    if has_bf16():
+        lengths = QUICK_QUALITY_STEPS if options.quick else QUALITY_STEPS
+        costs = bf16_costs_db(options.quality_count, lengths)
+        figures |= {"bf16_psnr_cost_db": costs["metadip"], "bf16_psnr_cost_dip_db": costs["dip"]}
+    else:
+        print(f"without bf16, which takes {bf16_ratio():.0f} times as long on this CPU")
     if options.to_psnr_steps:
         ratio = figures["deepinv_step_ratio"]
         figures |= to_the_same_psnr(options.to_psnr_steps, ratio)

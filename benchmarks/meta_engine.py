@@ -43,6 +43,7 @@ from tqdm import tqdm
 from metadip.report import atomic_path, markdown_table
 
 GRADIENT_SIZE_PX = 32
+QUICK = {"size": 16, "inner_steps": 3, "curve": [3, 6], "tasks": 1, "rounds": 1}
 # The meta-gradient is not yet chaotic here; the latent learns too.
 GENTLE = ["optimizer.lr=0.01", "optimizer.momentum=0.5", "outer.latent_lr=0.001"]
 
@@ -189,9 +190,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--picture", type=Path, help="PNG of memory over K")
+    parser.add_argument("--quick", action="store_true", help="small and short: no results")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--probe", choices=ENGINES, help=argparse.SUPPRESS)  # of memory
     options = parser.parse_args(argv)
+    if options.quick:
+        vars(options).update(QUICK)
     counts = [options.inner_steps, options.size, options.tasks, options.rounds]
     if min(*counts, *options.curve, options.threads or 1) < 1:
         parser.error("--inner-steps, --curve, --size, --tasks, --rounds, --threads: at least 1")

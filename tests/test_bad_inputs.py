@@ -30,6 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)).save(folder / "image.png")
+    Image.new("L", (17, 16), 255).save(folder / "white.png")
     (folder / "text.png").write_text("this is text")
     (folder / "empty").mkdir()
     prior = save_tiny_prior(folder / "prior.safetensors")
@@ -46,6 +47,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("noisy/a.png", "noisy/b.png", "clean/a.png", "wide/a.png", "wide/b.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (17 if name == "wide/b.png" else 16, 16)).save(folder / name)
+    np.savez(folder / "sum.npz", filter=np.ones((3, 3), dtype=np.float32))
+    np.savez(folder / "even.npz", filter=np.full((2, 3), 1 / 6, dtype=np.float32))
+    coils = np.ones((2, 8, 8), dtype=np.complex64)
+    np.savez(folder / "coils.npz", y=coils, coil_maps=0 * coils)
+    np.savez(folder / "kspace.npz", y=coils, coil_maps=coils[:, :4], mask=np.ones((8, 8)))
     y[0, 0, 0] = np.nan
     np.savez(folder / "nan.npz", y=y)
     return folder
@@ -86,7 +92,10 @@ BAD = {
         ["input=null", "measurement={}/good.pt", "image_size=8"],
         "image_size=8 goes with input=",
     ),
-    "operator without measurement": (["physics=deepinv.physics:Denoising"], "measurement="),
+    "noise beside an operator": (
+        ["physics=deepinv.physics:Denoising", "task.noise_std=0.1"],
+        "has no use with physics=",
+    ),
     "operator not there": (
         ["input=null", "measurement={}/good.pt", "physics=mylab4711:radon"],
         "no module 'mylab4711'",
@@ -117,6 +126,35 @@ BAD = {
     "matrix too large": (
         ["task=cs", "task.noise_std=0", "task.operator=gaussian", "task.max_bytes=1000"],
         "max_bytes",
+    ),
+    "mask of another size": (["task=inpaint", "task.mask={}/white.png"], "its mask (1, 16, 17)"),
+    "mask that loses all": (["task=inpaint", "task.mask={}/noisy/a.png"], "loses every pixel"),
+    "mask that is not there": (["task=inpaint", "task.mask={}/none.png"], "none.png': check"),
+    "folder without that mask": (["task=inpaint", "task.mask={}/noisy"], "no mask of 'image'"),
+    "kernel of sum 9": (["task=deblur", "task.kernel={}/sum.npz"], "sums to 9: divide"),
+    "kernel of even sides": (["task=deblur", "task.kernel={}/even.npz"], "2 x 3 has no pixel in"),
+    "unknown kernel": (["task=deblur", "task.kernel=gaus"], "did you mean gaussian?"),
+    "kernel too large": (
+        ["task=deblur", "task.kernel_std_px=5"],
+        "a kernel of 31 x 31 px does not fit in an image of 24 x 20 px",
+    ),
+    "factor that does not divide": (
+        ["task=sr", "task.factor=8"],
+        "task.factor=8 does not divide an image of 20 x 24 px: crop it to 16 x 24 px",
+    ),
+    "no angles": (["task=ct", "task.angles=[]"], "task.angles=[] must be a number of directions"),
+    "too few columns": (["task=mri", "task.acceleration=0.5"], "task.acceleration=0.5"),
+    "coils that see nothing": (
+        ["task=mri", "input=null", "measurement={}/coils.npz"],
+        "coil_maps are zero everywhere",
+    ),
+    "k-space of another size": (
+        ["task=mri", "input=null", "measurement={}/kspace.npz"],
+        "coil_maps must have the shape (2, 8, 8) of the k-space",
+    ),
+    "motion of a measurement": (
+        ["task=deblur", "task.kernel=motion", "input=null", "measurement={}/noisy/a.png"],
+        "kernel of a measurement must be known",
     ),
     "output among the inputs": (
         ["input={}/noisy", "out={}/noisy/deep/out"],

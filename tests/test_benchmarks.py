@@ -62,15 +62,32 @@ def fit_step_loops() -> ModuleType:
 @pytest.mark.usefixtures("fit_step_loops")
 def test_fit_step_ends_with_a_line_of_json(capsys, monkeypatch):
     script = load_script("fit_step")
-    monkeypatch.setattr(script, "QUALITY_STEPS", {"metadip": 1, "dip": 1})
-    sizes = ["--size", "32", "--small-only", "--steps", "2", "--rounds", "1", "--threads", "1"]
-    script.main(["--json", "--quality-count", "1", *sizes])
+    monkeypatch.setattr(script, "QUICK_QUALITY_STEPS", {"metadip": 1, "dip": 1})
+    monkeypatch.setitem(script.QUICK, "steps", 2)
+    monkeypatch.setattr(script, "bf16_ratio", lambda: 1.0)  # whatever this processor can do
+    script.main(["--quick", "--json", "--threads", "1"])
     content = json.loads(capsys.readouterr().out.splitlines()[-1])
     ratios = ("overhead_plain", "overhead_dip", "overhead_es_emv", "overhead_es_wmv")
     for name in (*ratios, "bf16_time_ratio", "deepinv_step_ratio"):
         assert content[name] > 0
     assert 0 < abs(content["bf16_psnr_cost_db"]) < 1
     assert (content["size"], content["threads"], content["steps"]) == ([32], 1, 2)
+
+
+@pytest.mark.usefixtures("fit_step_loops")
+def test_threads_by_size_and_neighbours(capsys, monkeypatch):
+    script = load_script("threads")
+    monkeypatch.setitem(script.QUICK, "size", [16, 100])
+    monkeypatch.setitem(script.QUICK, "neighbours", [0, 1])
+    monkeypatch.setitem(script.QUICK, "steps", 1)
+    before = torch.get_num_threads()
+    rows = script.main(["--quick", "--json"])
+    torch.set_num_threads(before)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == rows
+    assert len(rows) == 8
+    assert all(row["wall_ms"] > 0 for row in rows)
+    stars = {(row["size_px"], row["threads"]) for row in rows if row["default"] == "*"}
+    assert stars == {(16, 1), (100, 2)}
 
 
 def test_our_loop_and_deepinvs_make_the_same_fit(fit_step_loops):

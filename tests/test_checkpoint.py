@@ -170,6 +170,8 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, description: s
         ("optimizer", {"lr_bounds": None}, "does not hold a prior"),
         ("objective", {"data": {"type": "l3"}}, "unknown objective 'l3'"),
         ("network", {"type": "mse"}, "does not hold a prior"),
+        ("steps", {"steps": "many"}, "steps must be a whole number, got 'many'"),
+        ("steps", {"steps": -1}, "steps must be a whole number, got -1"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
@@ -178,7 +180,7 @@ def test_what_does_not_fit_the_description_is_refused(
 ):
     description = json.loads(json.dumps(module.description))
     described = description if part in description else description["representation"]
-    described[part].update(change)
+    (description if part == "steps" else described[part]).update(change)
     path = tmp_path / f"wrong{suffix}"
     if suffix == ".ckpt":
         torch.save({"state_dict": module.state_dict(), "metadip": description}, path)
@@ -208,3 +210,46 @@ def test_code_in_a_checkpoint_is_not_run(module: MetaModule, tmp_path: Path, nam
     assert not mark.exists()
     pickle.loads(path.read_bytes())
     assert mark.exists()  # so the trap works
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
+def test_weights_that_no_training_gives(value: float, saved: Path, tmp_path: Path):
+    with safe_open(saved, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    name = next(name for name in tensors if name.startswith("prior.network"))
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match=f"holds NaN, infinite or huge values in {name}"):
+        load_prior(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"image_px": "big"}, "image_px=big must be a whole number of at least 1"),
+        ({"optimizer": {"lr_bounds": []}}, "does not hold a prior that this version knows"),
+        ({"optimizer": None}, "does not hold a prior that this version knows"),
+        ({"objective": {"type": "os.system"}}, "unknown objective 'os.system'"),
+    ],
+)
+def test_descriptions_of_other_types(
+    change: dict[str, Any], text: str, saved: Path, tmp_path: Path
+):
+    with safe_open(saved, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = dict(file.metadata())
+    description = json.loads(metadata["description"]) | change
+    metadata["description"] = json.dumps(description)
+    save_file(tensors, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match=text):
+        load_prior(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"a": {"9" * 5000}}}', "[1]", "5"])
+def test_descriptions_that_are_none(text: str, saved: Path, tmp_path: Path):
+    with safe_open(saved, framework="pt") as file:
+        metadata = {**file.metadata(), "description": text}
+    save_file({"w": torch.zeros(1)}, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="carries no readable description of its network"):
+        load_prior(tmp_path / "bad.safetensors")

@@ -20,7 +20,7 @@ from tests.tiny import INFER, REPO, TRAIN, infer, read_metrics, run_script, save
 
 HEAVY = ("lightning", "deepinv", "learn2learn", "kornia", "matplotlib", "wandb")
 PICTURES = {"reconstruction.png", "comparison.png", "curves.png", "curves.json"}
-RUN_FILES = {"metrics.json", "config.yaml", "environment.json", "entries"}
+RUN_FILES = {"metrics.json", "config.yaml", "environment.json", "inputs.json", "entries"}
 
 
 @pytest.fixture(scope="module")

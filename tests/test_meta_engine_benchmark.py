@@ -25,8 +25,7 @@ MEMORY = {"learn2learn": {3: 50.0, 6: 100.0}, "functional": {3: 10.0, 6: 20.0}, 
 
 def test_meta_engine_ends_with_a_line_of_json(script, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
-    sizes = ["--size", "16", "--inner-steps", "3", "--curve", "6", "--rounds", "1"]
-    script.main([*sizes, "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
+    script.main(["--quick", "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])
     content = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < content["grad_rel_diff_float64"] < 1e-9
     assert 0 <= content["grad_rel_diff_float64_stored"] < 1e-9

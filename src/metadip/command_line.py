@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import textwrap
 import traceback
@@ -11,10 +12,12 @@ from collections.abc import Callable, Sequence
 
 from metadip.config import Config, check_settings, choices_of, compose, conf_dir
 from metadip.paths import check_paths
+from metadip.signals import Stopped, signals_stop
 from metadip.types import UserError
 
 # Waiting OpenMP threads sleep instead of spinning: beside another busy process, a spinning run on
 # all cores takes many times as long; alone, a sleeping one takes a third less processor time.
+NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
 
@@ -24,8 +27,20 @@ def main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None = 
     What does not need torch is checked first, which takes a second.
 
     Returns:
-        Exit code: 0, 2 after a user error, 130 when interrupted.
+        Exit code: 0, 2 after a user error, 130 when interrupted, 143 when terminated.
     """
+    try:
+        with signals_stop():
+            return _main(name, run, argv)
+    except (Stopped, KeyboardInterrupt) as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return 0  # one of several processes: Lightning kills the first one if another fails
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        print(f"stopped by {stopped.name}: what was finished is kept", file=sys.stderr)
+        return stopped.number + 128
+
+
+def _main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     overrides = [argument for argument in arguments if argument not in ("--help", "-h")]
     set_thread_policy()
@@ -38,12 +53,24 @@ def main(name: str, run: Callable[[Config], None], argv: Sequence[str] | None = 
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr)
-        return 130
+        return _told(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
+            raise
+        if debug:
+            traceback.print_exc()
+        return _told(f"not enough memory: {str(error)[:200]}")
+    except OSError as error:  # a full disk, in a library's own file
+        if debug:
+            traceback.print_exc()
+        place = f"'{error.filename}'" if error.filename else "a file of the run"
+        return _told(f"cannot write or read {place}: {(error.strerror or str(error)).lower()}")
     return 0
+
+
+def _told(error: str) -> int:
+    print(f"error: {' '.join(error.split())}", file=sys.stderr)
+    return 2
 
 
 def set_thread_policy() -> None:

@@ -15,9 +15,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from metadip.types import UserError
 
@@ -29,6 +27,30 @@ RENAMED = {
     "objective.data_term": "objective=mse, l1 or huber",
     "objective.huber_delta": "objective.data.delta",
     "objective.tv_weight": "objective.terms.tv.weight",
+}
+
+# What others call our settings and choices -> what to write here.
+SYNONYMS = {
+    "sigma": "task.noise_std in [0, 1] intensity, 25 of 255 is task.noise_std=0.098",
+    "noise": "task.noise_std in [0, 1] intensity, 25 of 255 is task.noise_std=0.098",
+    "mask": "task=inpaint task.mask=FILE",
+    "ratio": "task.ratio with task=cs, cpr, inpaint or spc",
+    "factor": "task=sr task.factor=NUMBER",
+    "kernel": "task=deblur task.kernel=FILE",
+    "image": "input=FILE",
+    "output": "out=FOLDER",
+    "iterations": "fit.steps=NUMBER",
+    "task=superres": "task=sr",
+    "task=superresolution": "task=sr",
+    "task=super_resolution": "task=sr",
+    "task=deconvolution": "task=deblur",
+    "task=tomography": "task=ct",
+    "task=radon": "task=ct",
+    "task=dejpeg": "task=jpeg",
+    "task=singlepixel": "task=spc",
+    "task=single_pixel": "task=spc",
+    "method=deep_image_prior": "method=dip",
+    "method=nonlocal_means": "method=nlm",
 }
 
 
@@ -94,11 +116,27 @@ def settings_of(overrides: Sequence[str]) -> list[Setting]:
     Raises:
         UserError: If an override cannot be parsed.
     """
+    for text in overrides:
+        if not text.isprintable():
+            raise UserError(f"{text!r}: a setting is one line of readable text")
+        if text.startswith("-"):
+            name = text.lstrip("-").partition("=")[0]
+            raise UserError(f"{text}: settings are written without dashes, {name}=VALUE")
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(" ".join(str(error).split())) from error
+    except Exception as error:  # the parser also raises exceptions of its lexer
+        raise UserError(_unparsed(overrides, error)) from error
     return [setting for override in parsed for setting in _settings(override)]
+
+
+def _unparsed(overrides: Sequence[str], error: Exception) -> str:
+    """Say which of the overrides cannot be parsed, and how settings are written."""
+    for text in overrides:
+        if text.startswith("-") or "=" not in text.lstrip("~"):
+            return (
+                f"{text}: a setting is written NAME=VALUE, for example seed=1 (--help lists them)"
+            )
+    return " ".join(str(error).split())
 
 
 def _settings(override: Override) -> Iterator[Setting]:
@@ -124,21 +162,53 @@ def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _check_names(overrides: Sequence[str]) -> None:
-    """Reject former names, and suggest the present ones."""
-    for path, value, text, _ in settings_of(overrides):
+def groups_of(name: str, *, optional: bool = False) -> list[str]:
+    """Return the places of the groups of a script that must be chosen, or of all."""
+    main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    groups = [str(key) for item in main.defaults if item != "_self_" for key in item]
+    wanted = [group for group in groups if optional or not group.startswith("optional ")]
+    return [group.removeprefix("optional ").rpartition("@")[2] for group in wanted]
+
+
+def _check_names(name: str, overrides: Sequence[str]) -> None:
+    """Reject former names, with the present ones, and choices that are not names of files."""
+    needed, every = groups_of(name), groups_of(name, optional=True)
+    for path, value, text, removed in settings_of(overrides):
+        several = path == "callbacks" and isinstance(value, list)
+        chosen = value if several else [value]
+        named = all(isinstance(one, str) for one in chosen)
+        if path in every and not removed and not named and (value is not None or path in needed):
+            raise UserError(
+                f"{text}: {path} is the name of one of its files ({', '.join(names_in(path))})"
+            )
         for old, new in RENAMED.items():
             if path == old or path.startswith(f"{old}.") or f"{path}={value}" == old:
                 raise UserError(f"{text}: {old} is now {new}")
 
 
 def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
-    _check_names(overrides)
+    _check_names(name, overrides)
     with _own_hydra():
         try:
-            return hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            cfg = hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
+        except Exception as error:  # Hydra raises anything, such as TypeError for callbacks=[{}]
             raise UserError(_one_line(error, _known(name, overrides))) from error
+    _check_choices(cfg)
+    return cfg
+
+
+def _check_choices(cfg: DictConfig) -> None:
+    """Reject a choice that is not there; Hydra ignores one that is optional."""
+    for place, choice in _choices(cfg).items():
+        group = place.partition("@")[0]
+        if choice not in (None, "null") and choice not in names_in(group):
+            raise UserError(_unknown_choice(group, str(choice)))
+
+
+def _unknown_choice(group: str, choice: str) -> str:
+    options = names_in(group)
+    hint = _meant(f"{group}={choice}".lower()) or nearest(choice.lower(), options)
+    return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
 
 
 def _known(name: str, overrides: Sequence[str]) -> list[str]:
@@ -147,7 +217,7 @@ def _known(name: str, overrides: Sequence[str]) -> list[str]:
     choices = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
     try:
         return known_keys(hydra_compose(name, overrides=choices))
-    except (HydraException, OmegaConfBaseException, ValueError):
+    except Exception:  # as above
         return known_keys(hydra_compose(name))
 
 
@@ -172,18 +242,27 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
     text = f"{error} {error.__cause__ or ''}"
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, choice = found[1].rpartition("/")
-        options = names_in(group)
-        hint = nearest(choice, options)
-        return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
+        return _unknown_choice(group, choice)
+    if found := re.search(r"Could not load '([\w]+)/([\w]+)'", text):
+        return _unknown_choice(found[1], found[2])
     if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
         key = found[1].split("@")[0]
-        return f"unknown setting {key!r}{nearest(key, known)} (--help lists them)"
+        name = key.lower().rpartition(".")[2]
+        same = name in {path.rpartition(".")[2] for path in known}
+        hint = nearest(key, known) if same else _meant(name) or nearest(key, known)
+        return f"unknown setting {key!r}{hint} (--help lists them)"
     return " ".join(str(error).split())
+
+
+def _meant(word: str) -> str:
+    """Return ``, did you mean ...?`` for what others call a setting, or an empty string."""
+    return f", did you mean {SYNONYMS[word]!r}?" if word in SYNONYMS else ""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return ``, did you mean ...?`` with the nearest known word, or an empty string."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    same = [name for name in known if name.rpartition(".")[2] == word]
+    close = same[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if not close:
         tails = {name.rpartition(".")[2]: name for name in known}
         tail = difflib.get_close_matches(word.rpartition(".")[2], tails, n=1, cutoff=0.6)

@@ -15,14 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metadip.argument_types import check_types
 from metadip.composing import choices_of, composed, conf_dir, known_keys, leaves, nearest
+from metadip.limits import bounded
+from metadip.settings import check_script_settings
 from metadip.types import UserError
-from metadip.unread import OF_METHODS, arguments_of, check_handed, check_read
+from metadip.unread import OF_METHODS, arguments_of, check_handed, check_read, targets_of_presets
 
 __all__ = [
     "OF_METHODS",
     "SPECIAL_KEYS",
-    "SWITCHES",
-    "WHOLE_NUMBERS",
     "Config",
     "arguments_of",
     "build",
@@ -42,23 +42,8 @@ __all__ = [
 ]
 
 Config = DictConfig  # a composed configuration
-# Integer settings of the scripts: the lowest value, and whether null is allowed.
-WHOLE_NUMBERS = {
-    "seed": (0, False),
-    "image_size": (1, True),
-    "threads": (1, True),
-    "checkpoint_minutes": (0, False),
-    "count": (1, False),
-    "fit.steps": (0, True),
-    "fit.batch_size": (1, False),
-    "fit.tile_px": (0, False),
-}
-SWITCHES = {  # and whether null is allowed
-    **dict.fromkeys(
-        ("overwrite", "gif", "progress", "debug", "quick", "fit.backtracking", "rescale"), False
-    ),
-    **dict.fromkeys(("exact", "trust", "fit.stacked"), True),
-}
+# Parts of this package that hold constructors.
+BUILDING = ("data", "physics", "tasks", "priors", "fitting", "callbacks", "meta", "methods")
 SPECIAL_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
 
 
@@ -91,7 +76,7 @@ def compose(
         if check is not None:
             check(cfg)
         for path, node in _constructors(cfg):
-            check_keys(node, path)
+            check_keys(node, path, allow=list(cfg.allow))
         check_handed(name, cfg, overrides, shared=shared)
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
@@ -113,19 +98,18 @@ def _constructors(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]
             yield from _constructors(item, f"{path}[{i}]")
 
 
-def check_keys(node: DictConfig, path: str = "") -> None:
+def check_keys(node: DictConfig, path: str = "", *, allow: Sequence[str] = ()) -> None:
     """Bind the keys of a node to the arguments of the constructor that it names.
 
+    Args:
+        node: with a ``_target_``.
+        path: of the node, for messages.
+        allow: packages that constructors may come from, besides this one.
     Raises:
-        UserError: If the constructor does not exist, a value is of the wrong type, or a key is not
-            one of its arguments; the message names the nearest one.
+        UserError: If the constructor does not exist or is not allowed, a value is of the wrong
+            type, or a key is not one of its arguments; the message names the nearest one.
     """
-    try:
-        constructor = get_object(node["_target_"])
-    except (ImportError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path}._target_={node['_target_']} cannot be imported: {error}"
-        ) from error
+    constructor = _constructor_of(str(node["_target_"]), path, allow)
     parameters = inspect.signature(constructor).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in map(str, node):
@@ -136,22 +120,35 @@ def check_keys(node: DictConfig, path: str = "") -> None:
     check_types(constructor, given, path)
 
 
+def _constructor_of(target: str, path: str, allow: Sequence[str]) -> Callable[..., Any]:
+    """Import a constructor of this package, of the presets or of an allowed package, no other.
+
+    A name of this package must be defined in it: ``metadip.data.os.system`` is not.
+    """
+    parts, told = target.split("."), f"{path}._target_={target}"
+    ours = len(parts) > 2 and parts[0] == "metadip" and parts[1] in BUILDING
+    if not ours and parts[0] not in allow and target not in targets_of_presets():
+        hint = (
+            "" if parts[0] == "metadip" else f": give allow=[{parts[0]}] to run code of {parts[0]}"
+        )
+        raise UserError(f"{told} is not a constructor of metadip{hint}")
+    try:
+        constructor: Callable[..., Any] = get_object(target)
+        inspect.signature(constructor)
+    except Exception as error:  # importing runs a module, which may raise anything
+        raise UserError(f"{told} cannot be imported: {' '.join(str(error).split())}") from error
+    if ours and not str(getattr(constructor, "__module__", "")).startswith("metadip."):
+        raise UserError(f"{told} is not a constructor of metadip")
+    return constructor
+
+
 def check_settings(cfg: Config) -> None:
     """Check the script's own settings, which no constructor checks.
 
     Raises:
-        UserError: If one of ``WHOLE_NUMBERS`` is not an integer in its range, or a switch is
-            neither true nor false.
+        UserError: If one has another type or is out of its range, see ``metadip.settings``.
     """
-    settings = plain(cfg)
-    settings |= {f"fit.{key}": value for key, value in settings.get("fit", {}).items()}
-    for key, (lowest, optional) in WHOLE_NUMBERS.items():
-        if key in settings and not (optional and settings[key] is None):
-            check_whole(key, settings[key], lowest)
-    for key, optional in SWITCHES.items():
-        allowed = (True, False, None) if optional else (True, False)
-        if key in settings and settings[key] not in allowed:
-            raise UserError(f"{key}={settings[key]} must be true or false")
+    check_script_settings(plain(cfg))
 
 
 def check_whole(key: str, value: Any, lowest: int) -> None:
@@ -172,19 +169,19 @@ def build(node: DictConfig, **extra: Any) -> Any:
     Raises:
         UserError: If the constructor rejects a value.
     """
+    key = str(node._get_full_key(None) or node["_target_"])
     try:
         # A partial first: hydra would turn extra dataclass arguments into configurations.
-        return instantiate(node, _partial_=True)(**extra)
+        with bounded(key):
+            return instantiate(node, _partial_=True)(**extra)
     except UserError:
         raise
-    except (InstantiationException, ValueError, TypeError, OSError) as error:
+    except Exception as error:  # with settings that fit, constructors may still raise anything
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if isinstance(cause, UserError):
             raise cause from None
-        if not isinstance(cause, (ValueError, TypeError, OSError)):
-            raise
-        key = str(node._get_full_key(None) or node["_target_"])
-        raise UserError(f"{key}: {' '.join(str(cause).split())}") from error
+        told = " ".join(str(cause).split()) or type(cause).__name__
+        raise UserError(f"{key}: {told[:300]}") from error
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metadip import config
 from metadip.command_line import set_thread_policy
+from metadip.prior_files import DEFAULT
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m metadip.demo", description=_summary())
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="pictures go here")
     parser.add_argument("--seed", type=int, default=0, help="of noise, operators, random weights")
-    parser.add_argument("--ckpt", default="mixed64", help="the prior: a released name or a file")
+    parser.add_argument("--ckpt", default=DEFAULT, help="the prior: a released name or a file")
     parser.add_argument("--steps", type=int, help="of MetaDIP; default: the method's own")
     parser.add_argument("--dip-steps", type=int, help="of vanilla DIP; default: by task")
     options = parser.parse_args(argv)

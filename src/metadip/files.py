@@ -18,6 +18,10 @@ from metadip.types import UserError
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]*)?")  # the temporary names used below
 
 
+class WriteError(UserError):
+    """What a run makes cannot be written: no method's fault, so the run ends."""
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
@@ -35,7 +39,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write '{path}': {_reason(error)}; choose another place") from error
+        raise WriteError(
+            f"cannot write '{path}': {_reason(error)}; choose another place"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,6 +70,37 @@ def prepare_folder(folder: str | Path) -> Path:
             f"cannot write to folder '{folder}': {_reason(error)}; choose another folder"
         ) from error
     return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run folder; the lock ends with this process.
+
+    Without effect where the system or the file system has no such locks.
+
+    Raises:
+        UserError: If another run holds the folder.
+    """
+    try:
+        import fcntl
+
+        place = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(place)
+        raise UserError(
+            f"another run is writing to out={folder}: wait until it ends, or choose another out"
+        ) from None
+    except OSError:  # a network file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(place)
 
 
 def keep_earlier(path: Path) -> None:

@@ -5,14 +5,26 @@ Their content is checked where they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from metadip.config import Config
+from metadip.config import Config, leaves, plain, read_yaml
 from metadip.prior_files import resolve
 from metadip.types import UserError
 
+TRAINED = ("last.ckpt", "best.ckpt", "prior.safetensors")  # what a training leaves
+# Settings of train.py that do not make it another run.
+NOT_OF_THE_RUN = (
+    "choices",
+    "debug",
+    "out",
+    "overwrite",
+    "ckpt",
+    "threads",
+    "checkpoint_minutes",
+    "max_gb",
+)
 OUR_DATA = "metadip.data."  # whose ``root`` or ``roots`` are folders
 
 
@@ -75,6 +87,7 @@ def _check_train(cfg: Config) -> None:
             )
     if cfg.start is not None:
         resolve(str(cfg.start), key="start")
+    _check_run_folder(cfg)
     sources = {"data": cfg.data}
     if "sources" in cfg.data:
         weights = cfg.data.get("weights") or {}
@@ -89,6 +102,30 @@ def _check_train(cfg: Config) -> None:
             raise UserError(
                 f"{place}.{key}={root} is not a folder: check the path{fetch}, or take data=sample"
             )
+
+
+def _check_run_folder(cfg: Config) -> None:
+    """Reject a folder that holds another training, which this one would replace."""
+    out = Path(str(cfg.out))
+    found = [name for name in TRAINED if (out / name).exists()]
+    own = cfg.ckpt == "auto" and (found[:1] == ["last.ckpt"] or _same_run(cfg, out))
+    own = own or (cfg.ckpt is not None and Path(str(cfg.ckpt)).resolve().parent == out.resolve())
+    if found and not own and not cfg.overwrite:
+        raise UserError(
+            f"out={out} holds another training ({', '.join(found)}): give ckpt=auto to go on with "
+            "it, another out, or overwrite=true to begin anew and number the old files"
+        )
+
+
+def _same_run(cfg: Config, out: Path) -> bool:
+    """Return whether a run that left no last.ckpt had the settings of this one."""
+    if not (out / "config.yaml").is_file():
+        return False
+    before, now = (
+        {k: v for k, v in leaves(tree).items() if k.partition(".")[0] not in NOT_OF_THE_RUN}
+        for tree in (read_yaml(out / "config.yaml"), plain(cfg))
+    )
+    return before == now
 
 
 def _check_benchmark(cfg: Config) -> None:
@@ -111,6 +148,7 @@ def _missing_roots(node: Any) -> Iterator[tuple[str, str]]:
         return
     for key in ("root", "roots"):
         named = node.get(key)
-        for root in [] if named is None else [named] if isinstance(named, str) else named:
-            if not Path(str(root)).is_dir():
+        roots = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
+        for root in roots:  # their types are checked later, against the constructor
+            if root is not None and not Path(str(root)).is_dir():
                 yield key, str(root)

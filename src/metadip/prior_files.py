@@ -7,6 +7,8 @@ from pathlib import Path
 
 from metadip.types import UserError
 
+DEFAULT = "photo"  # the prior of who names none; conf/infer.yaml says the same
+
 
 def released() -> list[str]:
     """Return the names of the priors that come with the package."""

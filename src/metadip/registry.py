@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
+from metadip.argument_types import check_types
+
 Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -95,12 +97,14 @@ def build(what: str, description: Mapping[str, Any], **extra: Any) -> Any:
         extra: further arguments of the outermost constructor.
     Raises:
         ValueError: If the name is unknown, or the arguments do not fit.
+        UserError: If an argument has another type than its annotation.
     """
     arguments = {key: _built(what, value) for key, value in description.items() if key != "type"}
     kind = description.get("type")
     entry = _ENTRIES.get(kind) if isinstance(kind, str) else None
     if entry is None:
         raise ValueError(f"unknown {what} {kind!r}")
+    check_types(entry, arguments, what)
     try:
         if inspect.isclass(entry):
             return entry(**arguments, **extra)

@@ -12,13 +12,15 @@ import torch
 class Stream(IntEnum):
     """What a seed is used for; each purpose draws from its own stream.
 
-    The first four belong to a measurement, the others to a fit.
+    OPERATOR to GREY belong to a measurement, the others to a fit.
     """
 
     OPERATOR = 1
     NOISE_LEVEL = 2
     NOISE = 3
     TASK = 4
+    SETTING = 31  # a ratio, factor or kernel that each image draws
+    GREY = 32  # whether an image loses its colours
     WEIGHTS = 5
     LATENT = 6
     STEPS = 7  # of a fit: jitter, noise on weights, probes of a divergence
@@ -53,7 +55,7 @@ def seed_of(*ints: int) -> int:
 
 def seed_of_name(seed: int, name: str) -> int:
     """Return the seed of what is called ``name``, independent of all others."""
-    return seed_of(seed, *name.encode())
+    return seed_of(seed, *name.encode("utf-8", "surrogateescape"))
 
 
 def generator_of(*ints: int) -> torch.Generator:

@@ -21,6 +21,7 @@ from metadip.composing import (
     Setting,
     composed,
     conf_dir,
+    groups_of,
     known_keys,
     names_in,
     nearest,
@@ -32,6 +33,7 @@ from metadip.types import UserError
 OF_METHODS = ("prior", "objective", "optimizer", "denoiser", "pnp", "ckpt", "callbacks", "fit")
 HANDED = ("callbacks", "fit")  # built by the run, for constructors that have an argument for them
 TARGET = re.compile(r"^_target_: (\S+)", re.MULTILINE)
+ANY_TARGET = re.compile(r"^\s*_target_: (\S+)", re.MULTILINE)
 
 
 def check_read(
@@ -48,15 +50,17 @@ def check_read(
         UserError: If there is such a setting, or one that contradicts the choice of the method.
     """
     known = _own_keys(name)
-    for setting in settings_of(overrides):
+    settings = settings_of(overrides)
+    for setting in settings:
+        if setting.removed and setting.path in known:
+            raise UserError(f"{setting.text}: {setting.path} is needed, give it a value instead")
+    for setting in settings:
         if setting.root not in known:
             raise UserError(f"unknown setting {setting.path!r}{nearest(setting.path, known)}")
         if setting.root == "fit" and setting.path not in known:
             raise UserError(f"unknown setting {setting.path!r}{nearest(setting.path, known)}")
         if setting.path == "fit" and not setting.removed:
             raise UserError(f"{setting.text} must name one of its settings, such as fit.steps=50")
-        if setting.removed and setting.path in known:
-            raise UserError(f"{setting.text}: {setting.path} is needed, give it a value instead")
         if name == "infer":
             _check_of_infer(cfg, setting, [*shared, *overrides])
 
@@ -90,12 +94,17 @@ def arguments_of(target: str) -> frozenset[str]:
     return frozenset(inspect.signature(get_object(target)).parameters)
 
 
+def targets_of_presets() -> frozenset[str]:
+    """Return the constructors that our own files name."""
+    texts = (path.read_text("utf-8") for path in conf_dir().rglob("*.yaml"))
+    return frozenset(target for text in texts for target in ANY_TARGET.findall(text))
+
+
 def _own_keys(name: str) -> list[str]:
     """Return the groups and keys of a script's main file, nested ones included."""
     main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
-    groups = [str(key) for item in main.pop("defaults") if item != "_self_" for key in item]
-    places = [group.removeprefix("optional ").rpartition("@")[2] for group in groups]
-    return [*places, *known_keys(main)]
+    del main["defaults"]
+    return [*groups_of(name, optional=True), *known_keys(main)]
 
 
 def _check_of_infer(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> None:

@@ -221,6 +221,37 @@ def test_names_are_unique() -> None:
     assert names == ["A.png", "a.jpg", "entries.png"]
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            ["a.jpg", "a.jpg.bmp", "a.png", "a.png.png"],
+            ["a.jpg", "a.jpg.bmp", "a.png", "a.png.png"],
+        ),
+        (
+            ["sub/a.png", "sub__a.png", "sub__a.jpg", "a.png"],
+            ["sub__a.png", "sub__a.png.2", "sub__a.jpg", "a.png"],
+        ),
+        (["sub/a.png", "a.png", "sub__a.png.png"], ["sub__a.png", "a.png", "sub__a.png.png"]),
+        (["metrics.json.png", "b.png"], ["metrics.json.png", "b"]),
+        (["Contact_sheet.png.png"], ["Contact_sheet.png.png"]),
+        (["entries"], ["entries.2"]),
+        (["a\nb.png", "a_b.png"], ["a_b.png", "a_b.png.2"]),
+        (["a\udcff.png"], ["a_"]),
+    ],
+)
+def test_names_differ_whatever_the_files_are_called(files: list[str], expected: list[str]) -> None:
+    assert image_names([Path("r") / file for file in files], "r") == expected
+
+
+def test_any_name_fits_beside_what_results_add_to_it(tmp_path: Path) -> None:
+    long = [f"{'ä' * 120}{end}.png" for end in "xy"]
+    names = image_names([tmp_path / name for name in long], tmp_path)
+    assert len({*names}) == 2
+    assert all(len(name.encode()) <= 150 and name.isprintable() for name in names)
+    (tmp_path / f"{names[0]}.json").touch()
+
+
 def test_crop_is_central() -> None:
     x = torch.arange(30.0).view(1, 5, 6)
     assert torch.equal(centre_crop(x, 3), x[:, 1:4, 1:4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,34 @@ def test_training_patch_depends_on_seed_epoch_and_index_alone(tmp_path: Path) ->
     assert torch.equal(x, natural(tmp_path)[SampleKey(1, 0)].x)
     assert not torch.equal(x, patches[SampleKey(2, 0)].x)
     assert not torch.equal(x, natural(tmp_path, seed=1)[SampleKey(1, 0)].x)
+
+
+def test_training_images_are_made_smaller_and_their_colours_exchanged(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 40).astype(np.uint8)
+    values = np.stack(np.broadcast_arrays(ramp[None], ramp[:40, None], np.uint8(9)), axis=-1)
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(values).save(tmp_path / split / "a.png")
+    options: dict[str, Any] = {"size_px": 10, "flip": False, "patches_per_image": 1, "seed": 0}
+    changed: dict[str, Any] = {"shrink": 0.25, "permute_colours": True}
+    plain = NaturalPatches(tmp_path, split="train", **options)[0].x
+    slopes, orders = set(), set()
+    patches = NaturalPatches(tmp_path, split="train", **options, **changed)
+    for epoch in range(40):
+        x = patches[SampleKey(epoch, 0)].x
+        assert x.shape == plain.shape
+        across = (x[:, 5, 7] - x[:, 5, 2]) * 51
+        along = (x[:, 7, 5] - x[:, 2, 5]) * 51
+        slopes.add(round(float(across.max() / 6.5), 1))
+        orders.add((int(across.argmax()), int(along.argmax())))
+    assert len(orders) == 6
+    assert min(slopes) == pytest.approx(1, abs=0.15)
+    assert max(slopes) == pytest.approx(4, abs=0.5)
+    same = (NaturalPatches(tmp_path, split="val", **options, **c)[0].x for c in (changed, {}))
+    torch.testing.assert_close(*same, rtol=0, atol=0)
+    for bad in (0.0, 1.5):
+        with pytest.raises(ValueError, match=r"shrink must be in \(0, 1\], got"):
+            NaturalPatches(tmp_path, split="train", **options, shrink=bad)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -83,16 +83,17 @@ def test_inner_loop_equals_the_loop_of_fit(setting: Any, engine: str):
     assert (errors[0] - errors[K]).abs() > 1e-3
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.01])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_logarithm_weighs_each_task_by_its_own_error(setting: Any, engine: str):
+def test_the_logarithm_weighs_each_task_by_its_own_error(setting: Any, engine: str, floor: float):
     prior, rule, problem = setting
     easy = sensed(4, 90, (3, 8, 8))
     assert easy.x is not None
     easy = replace(easy, x=easy.x * 0.5 + 0.25)
-    log_learner = learner(engine, log_error=True, multi_step_weight=0.0)
+    log_learner = learner(engine, log_error=True, log_floor=floor, multi_step_weight=0.0)
     outcome = log_learner.outer_loss(prior, rule, MSE_TV, [problem, easy])
     last = outcome.step_errors[:, -1]
-    torch.testing.assert_close(outcome.loss.detach(), last.log().mean())
+    torch.testing.assert_close(outcome.loss.detach(), (last + floor).log().mean())
     outcome.loss.backward()
     expected = torch.zeros_like(prior.network.head.weight)
     for task, error in zip((problem, easy), last, strict=True):
@@ -101,7 +102,7 @@ def test_the_logarithm_weighs_each_task_by_its_own_error(setting: Any, engine: s
         for parameter in alone[0].parameters():
             parameter.grad = None
         plain.outer_loss(*alone, MSE_TV, [task]).loss.backward()
-        expected += alone[0].network.head.weight.grad / error / 2
+        expected += alone[0].network.head.weight.grad / (error + floor) / 2
     torch.testing.assert_close(prior.network.head.weight.grad, expected, rtol=1e-7, atol=1e-10)
     assert abs(last[0] / last[1] - 1) > 0.1
 
@@ -237,6 +238,8 @@ def test_inner_loop_grows_and_second_derivatives_come_in():
         ({"multi_step_weight": 1.5}, r"multi_step_weight must be in \[0, 1\], got 1.5"),
         ({"multi_step_from": 4}, r"multi_step_from must be in \[0, .*3\], got 4"),
         ({"multi_step_from": -1}, r"multi_step_from must be .*, got -1"),
+        ({"log_error": True, "log_floor": -1.0}, "log_floor must be at least 0, .* got -1"),
+        ({"log_floor": 1e-5}, "log_floor .* goes with log_error, got 1e-05"),
         ({"curriculum": Curriculum(truncate_steps=4)}, "truncate_steps must be at most .*3, got 4"),
         (
             {"curriculum": Curriculum(grow_from=9, grow_steps=1)},

@@ -94,7 +94,9 @@ CLAIMS: dict[str, Sequence[str] | None] = {  # what the rule moves; None: all we
     "weights": None,
     "z and a few weights": ("inputs.z", *HEAD),
     "tint and a few weights": (*HEAD, "inputs.tint"),
+    "nothing": (),
 }
+RULE = ("log_lr", "momentum")
 Setting = tuple[Any, Any, list[InverseProblem]]
 
 
@@ -102,8 +104,9 @@ def setting(kind: type[Unrolled], claim: str) -> Setting:
     """Return a representation, a rule whose step sizes all differ, and problems, in float64."""
     prior = kind().double()
     names = CLAIMS[claim]
+    moved = prior.weights if names is None else names
     rule = MomentumSGD(
-        lr=0.1, momentum=0.6, n_steps=K, n_tensors=len(names or prior.weights), lr_bounds=(1e-3, 1)
+        lr=0.1, momentum=0.6, n_steps=K, n_tensors=max(len(moved), 1), lr_bounds=(1e-3, 1)
     ).double()
     noise = torch.randn(rule.log_lr.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -118,7 +121,7 @@ def schedule(**change: Any) -> InnerLoopSchedule:
 
 
 def of_rule(rule: Any) -> dict[str, nn.Parameter]:
-    return dict(zip(("log_lr", "momentum"), rule.parameters(), strict=True))
+    return dict(zip(RULE, rule.parameters(), strict=True))
 
 
 def gradients(learner: Learner, setting: Setting) -> dict[str, Tensor]:
@@ -161,7 +164,8 @@ def test_engines_agree_on_inputs_that_stay(claim: str, options: dict[str, Any]):
 @pytest.mark.parametrize("kind", [Unrolled, Fixed])
 def test_everything_that_learns_gets_a_gradient(kind: Any, claim: str):
     idle = [name for name, gradient in reference(kind, claim).items() if not gradient.any()]
-    assert idle == ([] if uses_eta(kind, claim) else ["eta"])
+    expected = ([] if uses_eta(kind, claim) else ["eta"]) + [*RULE] * (claim == "nothing")
+    assert idle == expected
 
 
 @pytest.mark.parametrize(
@@ -196,6 +200,7 @@ def test_gradients_equal_finite_differences(claim: str):
     learner, eps = FunctionalMAML(schedule(), FunctionalOptions()), 1e-6
     found = gradients(learner, seen)
     named = {**dict(prior.named_parameters()), **of_rule(rule)}
+    idle = RULE if claim == "nothing" else () if uses_eta(Unrolled, claim) else ("eta",)
     for name, entry in ENTRIES:
         flat, losses = named[name].data.view(-1), []
         for sign in (1, -1):
@@ -203,7 +208,7 @@ def test_gradients_equal_finite_differences(claim: str):
             losses.append(learner.outer_loss(prior, rule, MSE_TV, problems).loss.item())
             flat[entry] -= sign * eps
         difference = (losses[0] - losses[1]) / (2 * eps)
-        assert (abs(difference) > 1e-8) == (name != "eta" or uses_eta(Unrolled, claim)), name
+        assert (abs(difference) > 1e-8) == (name not in idle), name
         assert found[name].flatten()[entry].item() == pytest.approx(difference, rel=2e-4), name
 
 

@@ -15,6 +15,7 @@ from metadip.methods import (
     Denoiser,
     DenoiserReconstructor,
     DRUNet,
+    LearnedDenoiser,
     Wavelet,
 )
 from metadip.methods import denoisers as module
@@ -48,6 +49,21 @@ def test_noise_is_reduced_and_shape_kept(name: str, channels: int, size: tuple[i
     x_hat = MAKE[name]()(y, NOISE_STD)
     assert (x_hat.shape, x_hat.dtype) == (y.shape, y.dtype)
     assert psnr_db(x_hat, x).item() > psnr_db(y, x).item() + 2.5
+
+
+def test_a_learned_prior_denoises_photographs_by_its_first_pass():
+    x = torch.cat([picture(40, 44), picture(40, 44).flip(-1)])
+    y = (x + noise(x)).double()
+    denoiser = LearnedDenoiser("photo_denoiser")
+    x_hat = denoiser(y, NOISE_STD)
+    assert (x_hat.shape, x_hat.dtype) == (y.shape, torch.float64)
+    assert psnr_db(x_hat, x).min() > psnr_db(y, x).max() + 6
+    torch.testing.assert_close(denoiser(y[1:], NOISE_STD), x_hat[1:])
+
+
+def test_a_prior_that_does_not_see_the_image_is_no_denoiser():
+    with pytest.raises(UserError, match=r"denoiser\.ckpt=faces64 writes images from a latent"):
+        LearnedDenoiser("faces64")
 
 
 @pytest.mark.parametrize("name", MAKE)

@@ -109,3 +109,11 @@ def test_a_rule_that_does_not_fit_the_prior_is_refused_before_the_fit():
     text = r"the optimizer does not suit the prior: group 'kernel\.\*' matches nothing"
     with pytest.raises(UserError, match=text):
         method.check(noisy(0), task="task=denoise")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 1)])
+def test_the_smallest_images(size: tuple[int, int]):
+    y = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    x_hat = tiny_method(rescale=True)(y, Denoising())
+    assert x_hat.shape == y.shape
+    assert x_hat.isfinite().all()

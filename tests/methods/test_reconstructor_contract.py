@@ -261,7 +261,7 @@ def test_images_larger_than_the_learned_ones_are_told_of_once(
         method(draw(1, 3, 8, side), Denoising())
     (record,) = caplog.records
     assert "images of more than 18 px lose quality" in record.getMessage()
-    assert "method.ckpt=photo_denoiser fit.steps=0, method=bm3d or method=tv" in record.getMessage()
+    assert "better for them may be ckpt=photo, method=bm3d or method=tv" in record.getMessage()
 
 
 @pytest.mark.parametrize(

@@ -261,5 +261,8 @@ def test_draw_sensing_picks_by_name() -> None:
     n_bytes = 4 * 16 * 64
     assert drawn("structured", 1) is StructuredSensing
     assert drawn("gaussian", n_bytes) is GaussianSensing
+    many = {"seed": 0, "max_bytes": 10**9, "n_layers": 10**7}
+    with pytest.raises(UserError, match=r"10000000 layers needs .* more than task\.max_bytes="):
+        draw_sensing("structured", (3, 64, 64), n_measurements=100, **many)
     with pytest.raises(UserError, match=r"more than task\.max_bytes=4095"):
         drawn("gaussian", n_bytes - 1)

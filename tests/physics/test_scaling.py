@@ -76,8 +76,10 @@ def test_what_is_not_homogeneous_is_let_be():
 
 TASKS: dict[str, Task] = {
     "cs": CompressiveSensingTask(0.1, noise_std=0.0, operator="gaussian", max_bytes=10**9),
-    "structured": CompressiveSensingTask(0.1, noise_std=0.0, operator="structured", max_bytes=1),
-    "cpr": PhaseRetrievalTask(1.0, noise_std=0.0, operator="structured", max_bytes=1),
+    "structured": CompressiveSensingTask(
+        0.1, noise_std=0.0, operator="structured", max_bytes=10**7
+    ),
+    "cpr": PhaseRetrievalTask(1.0, noise_std=0.0, operator="structured", max_bytes=10**7),
     "inpaint": InpaintingTask(0.5, noise_std=0.0, per_channel=False),
 }
 

@@ -20,7 +20,8 @@ from deepinv.utils import TensorList
 from torch import Tensor
 
 from metadip.methods import image_shape_of
-from metadip.physics.splitting import Flattened, OneOfMany, flatten, split
+from metadip.physics.splitting import Flattened, Measured, OneOfMany, flatten, split
+from metadip.types import UserError
 from tests.methods.tiny_prediction import tiny_method
 
 SHAPE = (3, 12, 10)
@@ -172,3 +173,24 @@ def test_noise_models_without_rows_are_shared():
     physics = Denoising(PoissonNoise(0.1))
     problems = split(physics.A(draw(2, *SHAPE)), physics)
     assert problems[0].physics is problems[1].physics is physics
+
+
+@pytest.mark.parametrize(
+    ("y", "text"),
+    [
+        (torch.full((1, 3, 8, 8), float("nan")), "y has NaN or infinity in 192 of 192 values"),
+        (torch.full((1, 3, 8, 8), 200, dtype=torch.uint8), r"y is of torch\.uint8: give floating"),
+        (torch.rand(1, 3, 0, 8), r"the image of y has no pixels: \(C, H, W\) is \(3, 0, 8\)"),
+        ([torch.rand(1, 2), torch.tensor([[float("inf")]])], "y has NaN or infinity in 1 of 1"),
+    ],
+)
+def test_measurements_that_are_none(y: Measured, text: str):
+    with pytest.raises(UserError, match=text):
+        split(y, Denoising(), image_shape=None)
+
+
+def test_images_in_0_to_255_are_told_of(caplog: pytest.LogCaptureFixture):
+    split(torch.rand(1, 3, 8, 8), Denoising())
+    assert not caplog.messages
+    split(255 * torch.ones(1, 3, 8, 8), Denoising())
+    assert caplog.messages == ["y reaches 255: images are expected in 0 to 1"]

@@ -17,6 +17,7 @@ import infer as infer_script
 from metadip import command_line, config
 from metadip.callbacks import LatentJitter
 from metadip.types import FitState
+from tests.full_disk import full_disk
 
 SMALL = "'prior.network.channels=[8]','prior.network.skip_channels=[2]'"
 
@@ -143,6 +144,25 @@ def test_an_interrupted_table_goes_on(
     assert run(*words(photos, tmp_path)) == 0
     assert len(rows(tmp_path)) == 4
     assert finished.items() <= times(tmp_path).items()
+
+
+def test_a_full_disk_ends_the_table_and_no_method_is_blamed(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = words(photos, tmp_path, "methods=[dip]")
+    assert run(*arguments) == 0
+    (tmp_path / "cells" / "dip--denoise_25--images--photo_1--0.json").unlink()
+    before = times(tmp_path)
+    capsys.readouterr()
+    with full_disk(100):
+        assert run(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: cannot write ")
+    assert printed.err.count("\n") == 1
+    assert "is not run on" not in printed.out
+    assert times(tmp_path) == before
+    assert run(*arguments) == 0
+    assert before.items() < times(tmp_path).items()
 
 
 def test_parts_make_the_whole(photos: Path, tmp_path: Path):

@@ -130,7 +130,7 @@ def test_the_second_ctrl_c_stops_at_once(tmp_path: Path):
 
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, minutes=60, watch=Twice(signal.SIGINT, 2))
-    assert stop.value.code == 1  # Lightning's answer to KeyboardInterrupt
+    assert stop.value.code == 130
     assert saved_steps(tmp_path) == []
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import infer as infer_script
 from metadip import command_line
+from metadip.files import locked
 from tests.processes import TIMEOUT_S
 from tests.tiny import INFER, infer, read_metrics, replaced, save_tiny_prior
 
@@ -91,6 +92,44 @@ def test_nothing_left_to_do(prior: Path, photos: Path, tmp_path: Path):
     assert before.items() < times(tmp_path / "out").items()
     metrics = infer(*arguments, "trainer.devices=2")  # no process is started for nothing
     assert len(metrics["images"]) == 4
+
+
+def test_an_image_that_changed_is_done_anew(
+    prior: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    arguments = [f"ckpt={prior}", f"input={photos}", f"out={out}"]
+    infer(*arguments)
+    before = times(out)
+    shutil.copy(photos / "000.png", photos / "001.png")
+    (photos / "002.png").rename(photos / "002.bmp")  # seeds come from names
+    infer(*arguments)
+    told = "2 of the finished images changed since and are done anew: 001, 002\n"
+    assert told in capsys.readouterr().out
+    stay = {name: time for name, time in times(out).items() if time == before[name]}
+    assert {name.removeprefix("entries/")[:3] for name in stay} == {"000"}
+    infer(*arguments)
+    assert "3 of 3 images were finished before and stay" in capsys.readouterr().out
+
+
+def test_equal_stems_and_names_of_results_get_results_of_their_own(prior: Path, tmp_path: Path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    source = fill(photos, 1) / "000.png"
+    for name in ("a.png", "a.jpg", "a.png.png", "metrics.json.png", "a\nb.png", f"{'l' * 247}.png"):
+        shutil.copy(source, photos / name)
+    images = infer(f"ckpt={prior}", f"input={photos}", f"out={out}", "fit.steps=0")["images"]
+    assert len({image["name"] for image in images}) == 7
+    assert all((out / image["name"] / "reconstruction.png").is_file() for image in images)
+
+
+def test_two_runs_do_not_share_a_folder(
+    prior: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = [f"ckpt={prior}", f"input={photos}", f"out={tmp_path / 'out'}"]
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"):
+        assert "another run is writing to out=" in refusal(capsys, *arguments)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_other_settings_are_not_mixed_in(

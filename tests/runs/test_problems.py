@@ -1,12 +1,16 @@
 """The settings of the method that reach the problems of a run."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from metadip import config, runs
-from metadip.runs.problems import problems_of
+from metadip.report.figures import save_image
+from metadip.runs.problems import check_served, problems_of
+from metadip.types import InverseProblem
 from tests.tiny import save_tiny_prior
 
 DOUBLE = """
@@ -31,3 +35,14 @@ def test_own_operators_are_rescaled_unless_told_otherwise(
     cfg = config.compose("infer", [*chosen, *settings])
     method = runs.build_method(cfg)
     assert problems_of(cfg, method)[0].scale == pytest.approx(scale)
+
+
+def test_a_kernel_larger_than_the_example_is_judged_by_an_image(tmp_path: Path):
+    save_image(tmp_path / "a.png", torch.rand(3, 40, 44))
+    words = ["task=deblur", "task.kernel_std_px=5", f"input={tmp_path / 'a.png'}"]
+    seen: list[InverseProblem] = []
+    method: Any = SimpleNamespace(
+        image_channels=None, check=lambda problem, task: seen.append(problem)
+    )
+    check_served(problems_of(config.compose("infer", words), method), method, task="deblur")
+    assert [problem.image_shape for problem in seen] == [(3, 40, 44)]

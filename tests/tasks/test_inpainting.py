@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metadip.report.figures import comparison_panels
+from metadip.report.figures import comparison_panels, save_image
 from metadip.tasks import DenoisingTask, InpaintingTask, load_measurement, save_measurement
-from metadip.tasks.inpainting import draw_mask
+from metadip.tasks.masks import DRAWN, random_mask
 from metadip.types import InverseProblem, UserError
 
 SHAPE = (3, 5, 6)
@@ -27,6 +27,10 @@ def measured(ratio: float = 0.5, noise_std: float = 0.0, **changes: Any) -> Inve
     arguments = {"per_channel": False, "seed": 3} | changes
     task = InpaintingTask(ratio, noise_std=noise_std, per_channel=arguments["per_channel"])
     return task.measure(x, seed=arguments["seed"])
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def kept(problem: InverseProblem) -> Tensor:
@@ -60,12 +64,12 @@ def test_step_is_that_of_denoising_on_average() -> None:
 
 
 def test_ratio_is_the_share_that_is_kept() -> None:
-    few, many = (draw_mask((1, 100, 100), ratio=r, seed=1) for r in (0.3, 0.6))
+    few, many = (random_mask((1, 100, 100), r, seeded(1)) for r in (0.3, 0.6))
     for mask, ratio in ((few, 0.3), (many, 0.6)):
         assert mask.mean().item() == pytest.approx(ratio, abs=4 * (0.25 / 10000) ** 0.5)
     assert bool((many >= few).all())
-    assert draw_mask((1, 3, 3), ratio=1e-9, seed=0).sum() == 1
-    assert draw_mask((1, 50, 50), ratio=1, seed=0).all()
+    assert random_mask((1, 3, 3), 1e-9, seeded(0)).sum() == 1
+    assert random_mask((1, 50, 50), 1.0, seeded(0)).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -137,10 +141,10 @@ def test_file_of_a_user(tmp_path: Path) -> None:
     ("changes", "text"),
     [
         ({"mask": None}, r"mask is missing \(1 where a value of y was observed, 0 where it was"),
-        ({"mask": np.ones((6, 5))}, r"mask must have shape \(5, 6\) or \(3, 5, 6\) by y, got \(6"),
+        ({"mask": np.ones((6, 5))}, r"y has shape \(3, 5, 6\), its mask \(1, 6, 5\): a mask needs"),
         ({"mask": "all"}, r"mask must have shape .*, got str"),
-        ({"mask": np.full(SHAPE, 0.5)}, "mask must be 1 where y was observed, 0 where lost"),
-        ({"mask": np.full(SHAPE, np.nan)}, "mask must be 1 where y was observed"),
+        ({"mask": np.full(SHAPE, 0.5)}, "mask must be 1 where a value of y was observed, 0"),
+        ({"mask": np.full(SHAPE, np.nan)}, "mask must be 1 where a value of y was"),
         ({"mask": np.zeros(SHAPE)}, "and not all 0"),
         ({"y": np.ones((5, 6, 3))}, "y has 5 channels"),
     ],
@@ -156,8 +160,11 @@ def test_bad_file(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"ratio": 0}, r"task\.ratio=0 must be a number above 0 and at most 1$"),
-        ({"ratio": 1.1}, r"task\.ratio=1\.1 must be .* at most 1$"),
+        (
+            {"ratio": 0},
+            r"task\.ratio=0 must be a number above 0 and at most 1, or two: \[low, high\]$",
+        ),
+        ({"ratio": 1.1}, r"task\.ratio=1\.1 must be .* at most 1, or two: .*$"),
         ({"noise_std": 25}, r"task\.noise_std=25 must satisfy"),
         ({"per_channel": "no"}, r"task\.per_channel='no' must be true or false"),
     ],
@@ -165,3 +172,90 @@ def test_bad_file(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
 def test_bad_arguments(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(UserError, match=text):
         InpaintingTask(**({"ratio": 0.5, "noise_std": 0.0, "per_channel": False} | changes))
+
+
+def mask_image(path: Path, *, lost: slice = slice(2, 4)) -> Path:
+    """Write a mask of SHAPE's size as an image whose lost rows are dark grey."""
+    mask = torch.ones(1, *SHAPE[1:])
+    mask[:, lost] = 0.2
+    save_image(path, mask)
+    return path
+
+
+def test_mask_of_a_file(tmp_path: Path) -> None:
+    path = mask_image(tmp_path / "m.png")
+    np.savez(tmp_path / "m.npz", mask=np.tri(*SHAPE[1:]))
+    x = picture()
+    problem = masked(path).measure(x, seed=0)
+    expected = x.clone()
+    expected[:, :, 2:4] = 0
+    torch.testing.assert_close(problem.y, expected)
+    assert problem.scale == pytest.approx((5 / 3) ** 0.5)
+    lower = masked(tmp_path / "m.npz").measure(x, seed=0)
+    torch.testing.assert_close(lower.y, x.tril())
+
+
+def masked(path: Path) -> InpaintingTask:
+    return InpaintingTask(0.5, noise_std=0.0, per_channel=False, mask=str(path))
+
+
+def test_masks_of_a_folder_by_name(tmp_path: Path) -> None:
+    (tmp_path / "masks" / "more").mkdir(parents=True)
+    mask_image(tmp_path / "masks" / "a.png", lost=slice(0, 1))
+    mask_image(tmp_path / "masks" / "b.png", lost=slice(3, 5))
+    task = masked(tmp_path / "masks")
+    rows = [task.measure(picture(), seed=0, name=name).physics.mask[0, 0, :, 0] for name in "ab"]
+    assert [row.tolist() for row in rows] == [[0, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    with pytest.raises(UserError, match=r"task\.mask=.*masks holds no mask of 'c'"):
+        task.measure(picture(), seed=0, name="c")
+    mask_image(tmp_path / "masks" / "more" / "b.png")
+    with pytest.raises(UserError, match=r"holds several masks \(.*b\.png.*\) of 'b'"):
+        task.measure(picture(), seed=0, name="b")
+
+
+def test_a_damaged_image_file_and_its_mask(tmp_path: Path) -> None:
+    save_image(tmp_path / "old.png", picture())
+    problem = load_measurement(tmp_path / "old.png", masked(mask_image(tmp_path / "m.png")))
+    assert not problem.y[:, :, 2:4].any()
+    assert problem.y[:, :, :2].all()
+    with pytest.raises(UserError, match=r"mask is missing \(1 where .* or give task\.mask=FILE\)"):
+        load_measurement(tmp_path / "old.png", TASK)
+
+
+def test_masks_of_another_size_or_of_nothing(tmp_path: Path) -> None:
+    task = masked(mask_image(tmp_path / "m.png"))
+    with pytest.raises(
+        UserError, match=r"image 'cat' has shape \(3, 8, 8\), its mask \(1, 5, 6\): "
+    ):
+        task.measure(picture(3, 8, 8), seed=0, name="cat")
+    with pytest.raises(UserError, match="the image has shape"):
+        task.check_size((3, 8, 8))
+    task.check_size(SHAPE)
+    save_image(tmp_path / "black.png", torch.zeros(1, 5, 6))
+    with pytest.raises(UserError, match="the mask loses every pixel: white is kept, black is lost"):
+        masked(tmp_path / "black.png")
+    with pytest.raises(UserError, match=r"no image file '.*gone\.png': check the path"):
+        masked(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"task\.mask=holes is unknown; did you mean hole\?"):
+        masked(Path("holes"))
+    with pytest.raises(UserError, match=r"task\.per_channel=true goes with task\.mask=random, not"):
+        InpaintingTask(0.5, noise_std=0.0, per_channel=True, mask="hole")
+
+
+@pytest.mark.parametrize("name", ["hole", "text"])
+def test_holes_and_text(name: str) -> None:
+    masks = [DRAWN[name]((1, 60, 90), 0.75, seeded(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert set(masks[0].unique().tolist()) == {0.0, 1.0}
+    lost = 1 - masks[0].mean().item()
+    assert lost == pytest.approx(0.25, abs=0.01) if name == "hole" else 0.08 < lost < 0.35
+    assert DRAWN[name]((1, 1, 1), 0.1, seeded(0)).any()
+
+
+def test_a_hole_is_one_rectangle() -> None:
+    mask = DRAWN["hole"]((1, 60, 90), 0.75, seeded(0))[0]
+    rows, columns = (1 - mask).any(1).nonzero(), (1 - mask).any(0).nonzero()
+    assert (len(rows), len(columns)) == (30, 45)
+    assert rows[-1] - rows[0] == 29
+    assert (1 - mask).sum() == 30 * 45

@@ -7,11 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from metadip.tasks import DenoisingTask, InpaintingTask, MeasurementFolder, MeasurementReader
+from metadip.tasks import (
+    CompressiveSensingTask,
+    DenoisingTask,
+    MeasurementFolder,
+    MeasurementReader,
+)
 from metadip.types import UserError
 
 TASK = DenoisingTask(0.1, clip=False)
-INPAINT = InpaintingTask(0.5, noise_std=0.0, per_channel=False)  # reads no image files
+CS = CompressiveSensingTask(0.5, noise_std=0.0, operator="structured", max_bytes=1)  # no images
 
 
 def write_image(path: Path, *, size: tuple[int, int] = (6, 5), value: int = 100) -> Path:
@@ -42,7 +47,7 @@ def test_a_folder_may_mix_kinds_of_files(tmp_path: Path):
     assert folder.names == ["a", "b", "c"]
     assert [folder[i].image_shape[0] for i in range(len(folder))] == [3, 3, 1]
     assert [folder[i].x for i in range(3)] == [None] * 3
-    assert folder_of(tmp_path, reader=INPAINT).names == ["a", "c"]
+    assert folder_of(tmp_path, reader=CS).names == ["a", "c"]
 
 
 def test_equal_stems_do_not_collide(tmp_path: Path):

@@ -85,6 +85,15 @@ class Lenient(Denoising):
 def noisy():
     return Denoising(GaussianNoise(0.3))
 
+def random_rows():
+    return Rows(torch.rand(()))
+
+class Grey(LinearPhysics):
+    """Measures images of one channel."""
+
+    def A(self, x, **_):
+        return x.reshape(len(x), 1, 6, 5)
+
 def number():
     return 5
 
@@ -252,3 +261,33 @@ def test_bad_operators(name: str, text: str, tmp_path: Path):
 def test_the_file_never_names_the_operator(tmp_path: Path):
     path = scan(tmp_path, torch.rand(3, 3, 5), physics="lab4711.operators:number", operator="Pair")
     assert load(own("plain"), path).image_shape == SHAPE
+
+
+def test_simulates_with_its_own_noise():
+    x = image()
+    first, again, other = (own("noisy").measure(x, seed=seed, name="a") for seed in (3, 3, 4))
+    assert (first.name, first.seed, first.image_shape) == ("a", 3, SHAPE)
+    assert torch.equal(first.y, again.y)
+    assert not torch.equal(first.y, other.y)
+    assert (first.y - x).std().item() == pytest.approx(0.3, rel=0.2)
+    clean = own("plain").measure(x, seed=0)
+    torch.testing.assert_close(clean.y, x[..., ::2, :])
+    assert clean.scale == pytest.approx(2**0.5, rel=0.1)
+
+
+def test_a_random_factory_depends_on_the_seed_alone():
+    before = torch.get_rng_state()
+    gains = [own("random_rows").measure(image(), seed=seed).physics.gain for seed in (1, 1, 2)]
+    assert gains[0] == gains[1] != gains[2]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_simulates_grey_images_where_no_others_are_measured():
+    problem = own("Grey").measure(image(), seed=0)
+    assert problem.image_shape == (1, 6, 5)
+    assert problem.x is not None
+    red, green, blue = image()[0, :, 0, 0]
+    expected = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert problem.x[0, 0, 0, 0].item() == pytest.approx(expected.item())
+    with pytest.raises(UserError, match=r"cannot measure an image \(3, 9, 5\)"):
+        own("Grey").measure(torch.rand(1, 3, 9, 5), seed=0)

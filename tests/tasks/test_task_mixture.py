@@ -49,6 +49,22 @@ def test_measures_as_the_drawn_task_alone() -> None:
         assert (problem.name, problem.seed) == ("face", seed)
 
 
+def test_some_images_are_made_grey() -> None:
+    x = torch.rand(1, 3, 2, 2)
+    grey = TaskMixture(TASKS, weights=WEIGHTS, grey=0.25)
+    shapes = Counter(grey.measure(x, seed=seed).image_shape[0] for seed in range(N_SEEDS))
+    assert set(shapes) == {1, 3}
+    spread = (0.25 * 0.75 / N_SEEDS) ** 0.5
+    assert shapes[1] / N_SEEDS == pytest.approx(0.25, abs=4 * spread)
+    always = TaskMixture({"denoise": DENOISE}, weights={"denoise": 1.0}, grey=1.0)
+    problem = always.measure(x, seed=1)
+    assert problem.x is not None
+    torch.testing.assert_close(problem.x, x.mean(dim=1, keepdim=True))
+    for bad in (-0.1, 1.1, float("nan"), "half"):
+        with pytest.raises(UserError, match=r"task\.grey=.* must be a probability"):
+            TaskMixture(TASKS, weights=WEIGHTS, grey=bad)  # type: ignore[arg-type]
+
+
 def test_noise_level_says_nothing_about_the_task() -> None:
     mixture = TaskMixture({"a": DENOISE, "b": DENOISE}, weights={"a": 1.0, "b": 1.0})
     x = torch.zeros(1, 1, 1, 1)
@@ -115,7 +131,8 @@ def test_measurement_of_a_mixture(tmp_path: Path) -> None:
 def test_preset_holds_the_presets_of_its_tasks() -> None:
     cfg = config.compose("infer", ["task=mixture", "task.tasks.cs.ratio=0.1"])
     mixture = config.build(cfg.task)
-    assert list(mixture.tasks) == list(mixture.weights) == ["denoise", "cs", "cpr", "inpaint"]
+    assert list(mixture.tasks) == list(mixture.weights)
+    assert list(mixture.tasks) == ["denoise", "cs", "cpr", "inpaint", "sr", "deblur"]
     assert mixture.tasks["cs"].ratio == 0.1
     alone = config.build(config.compose("infer", ["task=inpaint"]).task)
     assert mixture.tasks["inpaint"] == alone

@@ -9,13 +9,13 @@ from metadip.data.images import (
     ImageError,
     centre_crop,
     crop_and_resize,
-    image_names,
     image_shape,
     list_files,
     list_images,
     read_image,
     resize,
 )
+from metadip.data.names import image_names
 from metadip.data.patches import (
     NaturalPatches,
     Patches,

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from metadip.data.images import crop_and_resize, image_names, list_images, read_image
+from metadip.data.images import crop_and_resize, list_images, read_image
+from metadip.data.names import image_names
 from metadip.data.splits import images_of_split
 from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError
@@ -43,6 +44,8 @@ class ImageFolder(Dataset[CleanImage]):
         seed: int,
     ) -> None:
         self.paths = list_images(root) if split is None else images_of_split(root, split)
+        if not self.paths and split is None:
+            raise UserError(f"folder '{root}' holds no images that can be opened: add some")
         if not self.paths:
             place = Path(root) / str(split)
             raise UserError(f"folder '{root}' has no images for {split}: add them in '{place}'")
@@ -57,7 +60,8 @@ class ImageFolder(Dataset[CleanImage]):
         """Read one image; a plain integer means epoch 0."""
         epoch, index = as_key(key)
         path = self.paths[index]
-        x = read_image(path, channels=self.channels)
+        shrunk_to = self.size_px if self.crop_px is None else None
+        x = read_image(path, channels=self.channels, size_px=shrunk_to)
         x = crop_and_resize(x, self.crop_px, self.size_px, str(path))
         if self.flip and torch.rand((), generator=generator_of(self.seed, epoch, index)) < 0.5:
             x = x.flip(-1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from metadip.limits import check_image
 from metadip.types import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -22,8 +23,8 @@ MAX_8_BIT, MAX_16_BIT = 255.0, 65535.0
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the file that hold the bit depth and the colour type
 TIFF_BITS = 258  # TIFF tag BitsPerSample
+HUGE, SPARE = 2**25, 4  # pixels; sides per side of the result, so that the final resize is smooth
 GREY_MODES = ("1", "L", "LA", "La", "F")
-RESERVED = ("entries",)  # names that reports use beside the images' folders
 Read = TypeVar("Read")
 
 
@@ -38,7 +39,7 @@ class ImageError(UserError):
         super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
 
 
-def read_image(path: str | Path, *, channels: int | None = 3) -> Tensor:
+def read_image(path: str | Path, *, channels: int | None = 3, size_px: int | None = None) -> Tensor:
     """Read an image file in any common format.
 
     Model:
@@ -52,14 +53,16 @@ def read_image(path: str | Path, *, channels: int | None = 3) -> Tensor:
         path: the file.
         channels: 3 repeats a grey image three times; 1 gives luminance (0.299 R + 0.587 G + 0.114
             B); None keeps those of the file, 1 or 3.
+        size_px: side that the image is resized to afterwards; an image of more than ``HUGE`` pixels
+            is then shrunk while it is in 8 bits, to no less than ``SPARE`` times that.
     Raises:
         ValueError: If ``channels`` is not 1, 3 or None.
         UserError: If the file is missing, empty, truncated or not an image, its values lie outside
-            [0, 1] (float) or 16 bits, or it is a 16-bit colour TIFF.
+            [0, 1] (float) or 16 bits, it is a 16-bit colour TIFF, or it takes too much memory.
     """
     if channels not in (1, 3, None):
         raise ValueError(f"channels is {channels}, must be 1 or 3")
-    x = _opened(path, _decode)
+    x = _opened(path, partial(_decode, size_px=size_px))
     if channels == 1 and len(x) == 3:
         return (torch.tensor(LUMINANCE).view(3, 1, 1) * x).sum(0, keepdim=True).clamp_(0, 1)
     return x.expand(channels or len(x), -1, -1).contiguous()
@@ -103,8 +106,11 @@ def _opened(path: str | Path, read: Callable[[Path], Read]) -> Read:
         ) from error
 
 
-def _decode(path: Path) -> Tensor:
+def _decode(path: Path, *, size_px: int | None = None) -> Tensor:
     """Return (1 or 3, H, W) in [0, 1]."""
+    shape = _read_header(path)
+    if size_px is None:
+        check_image(shape, f"image '{path}' of {shape[2]}x{shape[1]} px")
     with path.open("rb") as file:
         header = file.read(PNG_COLOUR + 1)
     if header.startswith(PNG_HEADER) and header[PNG_DEPTH] == 16 and header[PNG_COLOUR] != 0:
@@ -129,6 +135,9 @@ def _decode(path: Path) -> Tensor:
     elif image.mode != "RGB":
         image = image.convert("RGBA") if image.mode == "RGBa" else image
         image = image.convert("RGB")
+    if size_px is not None and image.width * image.height > HUGE:
+        image = image.reduce(max(1, min(image.size) // (SPARE * size_px)))
+    check_image((3, image.height, image.width), f"image '{path}'")
     values8 = np.atleast_3d(np.array(image, dtype=np.uint8))  # (H, W, 1 or 3)
     return torch.from_numpy(values8).permute(2, 0, 1).float().div_(MAX_8_BIT)
 
@@ -185,22 +194,6 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
             f"folder '{root}' holds no {what}: it needs files ending in {' '.join(suffixes)}"
         )
     return sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
-
-
-def image_names(paths: Sequence[Path], root: str | Path) -> list[str]:
-    """Name images by file stem or, where stems repeat, by path below ``root``, ``__`` for ``/``.
-
-    Stems that differ only in case count as repeated: some file systems treat them as equal.
-    """
-    base = Path(root).parent if Path(root).is_file() else root
-    stems = Counter(p.stem.casefold() for p in paths)
-    stems.update(dict.fromkeys(RESERVED, 1))
-    return [
-        p.stem
-        if stems[p.stem.casefold()] == 1
-        else p.relative_to(base).as_posix().replace("/", "__")
-        for p in paths
-    ]
 
 
 def centre_crop(x: Tensor, size: int) -> Tensor:

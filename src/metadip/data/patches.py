@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metadip.data.images import ImageError, image_names, read_image, resize
+from metadip.data.images import ImageError, read_image, resize
+from metadip.data.names import image_names
 from metadip.data.splits import SPLITS, check_split, images_of_split, split_folder
 from metadip.seeding import SampleKey, as_key, generator_of
 from metadip.types import CleanImage, UserError
@@ -38,8 +39,10 @@ class Patches(Dataset[CleanImage]):
 
     Model:
         Item i is a patch of image i mod (number of images). In training, its position and, with
-        ``flip``, one of the eight turns and mirrorings are drawn by (seed, epoch, i); in validation
-        and test, the position depends on i alone and nothing is turned.
+        ``flip``, one of the eight turns and mirrorings are drawn by (seed, epoch, i), with
+        ``shrink`` below 1 also how much smaller the image is made before, and with
+        ``permute_colours`` the order of the channels; in validation and test, the position depends
+        on i alone and nothing else is changed.
     Shape:
         Item: ``x`` (3, size_px, size_px).
     Args:
@@ -50,9 +53,12 @@ class Patches(Dataset[CleanImage]):
         flip: turn and mirror training patches.
         patches_per_image: length of the data set divided by the number of images, at least 1.
         seed: seed of the random choices in training.
+        shrink: smallest factor on the sides of a training image, in (0, 1]; small images are made
+            smaller only as far as a patch allows.
+        permute_colours: exchange the channels of training patches.
     Raises:
-        ValueError: If ``split`` is unknown, ``paths`` is empty, or ``size_px`` or
-            ``patches_per_image`` is below 1.
+        ValueError: If ``split`` is unknown, ``paths`` is empty, ``size_px`` or
+            ``patches_per_image`` is below 1, or ``shrink`` is not in (0, 1].
         IndexError: If an item is outside [0, length).
         UserError: If a drawn image is smaller than ``size_px`` or cannot be read.
     Cost: decodes a whole image per patch, about 10 ms per megapixel.
@@ -68,7 +74,11 @@ class Patches(Dataset[CleanImage]):
         flip: bool,
         patches_per_image: int,
         seed: int,
+        shrink: float = 1.0,
+        permute_colours: bool = False,
     ) -> None:
+        if not 0 < shrink <= 1:
+            raise ValueError(f"shrink must be in (0, 1], got {shrink}")
         if not paths or size_px < 1 or patches_per_image < 1:
             raise ValueError(
                 f"{len(paths)} images, size_px {size_px}, patches_per_image {patches_per_image}: "
@@ -78,6 +88,8 @@ class Patches(Dataset[CleanImage]):
         self.training = check_split(split) == "train"
         self.size_px, self.flip = size_px, flip
         self.patches_per_image, self.seed = patches_per_image, seed
+        self.shrink = shrink if self.training else 1.0
+        self.permute_colours = permute_colours and self.training
 
     def __len__(self) -> int:
         return len(self.paths) * self.patches_per_image
@@ -91,9 +103,17 @@ class Patches(Dataset[CleanImage]):
         path = self.paths[image]
         parts = (self.seed, epoch, index) if self.training else (FIXED_SEED, index)
         generator = generator_of(*parts)
-        x = random_patch(read_image(path), self.size_px, generator, name=str(path))
+        x = read_image(path)
+        size_px = self.size_px
+        if self.shrink < 1:
+            factor = self.shrink + (1 - self.shrink) * torch.rand((), generator=generator).item()
+            size_px = max(min(round(size_px / factor), *x.shape[-2:]), size_px)
+        x = random_patch(x, size_px, generator, name=str(path))
+        x = x if size_px == self.size_px else resize(x, self.size_px)
         if self.training and self.flip:
             x = random_turn(x, generator)
+        if self.permute_colours:
+            x = x[torch.randperm(len(x), generator=generator)]
         suffix = f"_{number}" if self.patches_per_image > 1 else ""
         return CleanImage(x, index, self.names[image] + suffix, epoch)
 
@@ -132,7 +152,7 @@ class NaturalPatches(Dataset[CleanImage]):
         ``DIV2K_train_HR`` ...), else by ``images_of_split``.
     Args:
         roots: a folder, or a list of folders.
-        split, size_px, flip, patches_per_image, seed: see ``Patches``.
+        split, size_px, flip, patches_per_image, seed, shrink, permute_colours: see ``Patches``.
     Raises:
         ValueError: If an argument is out of range; see ``Patches``.
         UserError: If a folder is missing or empty, none of the default subfolders exists, or no
@@ -150,6 +170,8 @@ class NaturalPatches(Dataset[CleanImage]):
         flip: bool,
         patches_per_image: int,
         seed: int,
+        shrink: float = 1.0,
+        permute_colours: bool = False,
     ) -> None:
         paths: list[Path] = []
         names: list[str] = []
@@ -173,6 +195,8 @@ class NaturalPatches(Dataset[CleanImage]):
             flip=flip,
             patches_per_image=patches_per_image,
             seed=seed,
+            shrink=shrink,
+            permute_colours=permute_colours,
         )
 
     def __len__(self) -> int:

@@ -170,7 +170,7 @@ class _Fit:
                 torch.Generator(self.device).manual_seed(seed_of(p.seed, Stream.STEPS))
                 for p in self.problems
             ],
-            output=self.unknowns.params[0].new_zeros(len(jobs), *first.image_shape),
+            output=next(iter(starts[0].weights.values())).new_zeros(len(jobs), *first.image_shape),
             again=self._again,
         )
 
@@ -183,7 +183,7 @@ class _Fit:
             state.step, state.jitter = step, {}
             self._show_unknowns()
             self._call("on_step_start")
-            output = self._look(needs_grads=step < state.n_steps)
+            output = self._look(needs_grads=step < state.n_steps and bool(self.unknowns.params))
             self._publish(output)
             if step == state.n_steps or len(state.stop_steps) == len(self.problems):
                 break

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from metadip.fitting.rules import State, Tensors
+from metadip.fitting.rules import State, Tensors, matches
 from metadip.types import Start
 
 # alpha_k for k >= K, from the learned ones (K, n_tensors) and r = (k + 1) / K.
@@ -56,6 +56,8 @@ class MomentumSGD(nn.Module):
         lr_bounds: interval to which ``clamp_`` clamps learned step sizes.
         beyond: rule for k >= K: "hold", "average", "decay" or "adam".
         adam_lr: Adam's step size of the handover, above 0.
+        names: patterns of the weights that are updated, see ``ByGroup``; () updates nothing, for
+            priors whose ``refresh`` does all the work.
     Raises:
         ValueError: If an argument is outside the range given here, weights do not fit
             ``n_tensors``, or ``revert`` or ``pull_back`` is called past K under "adam".
@@ -76,6 +78,7 @@ class MomentumSGD(nn.Module):
         lr_bounds: tuple[float, float] = (1e-4, 1.0),
         beyond: str = "hold",
         adam_lr: float = 1e-4,
+        names: Sequence[str] = ("*",),
     ) -> None:
         super().__init__()
         if not 0 < lr_bounds[0] <= lr <= lr_bounds[1]:
@@ -93,7 +96,7 @@ class MomentumSGD(nn.Module):
         if not adam_lr > 0:
             raise ValueError(f"adam_lr must be above 0, got {adam_lr}")
         self.n_steps, self.lr_bounds = n_steps, (lr_bounds[0], lr_bounds[1])
-        self.beyond, self.adam_lr = beyond, adam_lr
+        self.beyond, self.adam_lr, self.names = beyond, adam_lr, tuple(names)
         self.log_lr = nn.Parameter(torch.full((n_steps, n_tensors), math.log(lr)))
         self.momentum_logit = nn.Parameter(torch.tensor(momentum).logit())
 
@@ -107,6 +110,7 @@ class MomentumSGD(nn.Module):
             "lr_bounds": list(self.lr_bounds),
             "beyond": self.beyond,
             "adam_lr": self.adam_lr,
+            "names": list(self.names),
         }
 
     @torch.no_grad()
@@ -137,11 +141,14 @@ class MomentumSGD(nn.Module):
         return BEYOND[self.beyond](log_lr.exp(), (step + 1) / self.n_steps)
 
     def bind(self, start: Start) -> tuple[tuple[str, ...], MomentumSGD]:
-        """Update all weights and no inputs."""
-        return tuple(start.weights), self
+        """Update the weights whose names match, and no inputs."""
+        chosen = (n for n in start.weights if any(matches(n, pattern) for pattern in self.names))
+        return tuple(chosen), self
 
     def init(self, params: Tensors) -> State:
         """Return zero velocities."""
+        if not params:
+            return ((),)
         if self.log_lr.shape[1] not in (1, len(params)):
             raise ValueError(
                 f"step sizes for {self.log_lr.shape[1]} weight tensors, but there are {len(params)}"
@@ -152,6 +159,8 @@ class MomentumSGD(nn.Module):
         self, params: Tensors, grads: Tensors, state: State, step: int
     ) -> tuple[Tensors, State]:
         """See ``Rule.update``."""
+        if not params:
+            return (), state
         alpha = self.step_sizes(step).expand(len(params)).unbind()
         momentum = (self.momentum_logit.sigmoid(),) * len(params)
         velocity = torch._foreach_add(torch._foreach_mul(state[0], momentum), grads)
@@ -182,6 +191,8 @@ class MomentumSGD(nn.Module):
     def revert(self, params: Tensors, state: State, step: int) -> Tensors:
         """Return the weights before the update of ``step``, given those after it."""
         self._refuse_adam(step)
+        if not params:
+            return ()
         alpha = self.step_sizes(step).expand(len(params)).unbind()
         return torch._foreach_add(params, torch._foreach_mul(state[0], alpha))
 
@@ -199,6 +210,8 @@ class MomentumSGD(nn.Module):
                 with respect to the weights before the update equal those after it.
         """
         self._refuse_adam(step)
+        if not grads:
+            return UpdateDerivatives((), (), tuple(torch.zeros_like(p) for p in self.parameters()))
         momentum, leaf = self.momentum_logit.sigmoid(), self.log_lr.detach().requires_grad_()
         velocity = torch._foreach_add(torch._foreach_mul(state[0], momentum), grads)
         with torch.enable_grad():

@@ -110,7 +110,7 @@ class ByGroup:
         for group in self.groups:
             before = len(names)
             for pattern in group.names:
-                matched = [name for name in left if _matches(name, pattern)]
+                matched = [name for name in left if matches(name, pattern)]
                 if not matched:
                     known = ", ".join(left) or "nothing"
                     raise ValueError(f"group {pattern!r} matches nothing of what is left: {known}")
@@ -120,7 +120,7 @@ class ByGroup:
         return tuple(names), _Grouped(parts)
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches(name: str, pattern: str) -> bool:
     """Return whether a name matches a pattern; a pattern of weights never matches an input."""
     return name.startswith(INPUTS) == pattern.startswith(INPUTS) and fnmatchcase(name, pattern)
 

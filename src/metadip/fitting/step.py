@@ -101,7 +101,7 @@ def fit_step(
 
     look = Look(estimate, y_hat, y, unknowns.weights, inputs, problems, again, draw)
     loss, misfit = evaluate(objective, look)
-    if not needs_grads:
+    if not needs_grads or not unknowns.params:
         return StepOutput(estimate, loss, misfit, ())
     grads = torch.autograd.grad(
         loss.sum(),

@@ -165,8 +165,9 @@ class AloneUnknowns:
 
     def load(self, params: Tensors) -> None:
         """Copy new values into the module and the inputs."""
-        with torch.no_grad():
-            torch._foreach_copy_(self.params, params)
+        if params:
+            with torch.no_grad():
+                torch._foreach_copy_(self.params, params)
 
     def refresh(self, inputs: Named) -> None:
         """See ``Unknowns``."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from metadip.fitting import MomentumSGD
+from metadip.fitting.rules import matches
 from metadip.meta.functional_maml import FunctionalMAML
 from metadip.meta.functional_options import FunctionalOptions
 from metadip.meta.guard import CollapseGuard
@@ -24,6 +26,7 @@ def build_learner(
     multi_step_weight: float,
     multi_step_from: int,
     log_error: bool,
+    log_floor: float = 0.0,
     first_order: bool,
     curriculum: Curriculum,
     functional: FunctionalOptions,
@@ -41,6 +44,7 @@ def build_learner(
         multi_step_weight=multi_step_weight,
         multi_step_from=multi_step_from,
         log_error=log_error,
+        log_floor=log_floor,
         first_order=first_order,
         curriculum=curriculum,
     )
@@ -61,6 +65,7 @@ def inner_optimizer(
     n_steps: int,
     per_tensor: bool,
     lr_bounds: tuple[float, float],
+    names: Sequence[str] = ("*",),
     beyond: str,
     adam_lr: float = 1e-4,
 ) -> MomentumSGD:
@@ -69,15 +74,16 @@ def inner_optimizer(
     Raises:
         ValueError: See ``MomentumSGD``.
     """
-    n_tensors = len(prior.weights) if per_tensor else 1
+    moved = [name for name in prior.weights if any(matches(name, p) for p in names)]
     return MomentumSGD(
         lr=lr,
         momentum=momentum,
         n_steps=n_steps,
-        n_tensors=n_tensors,
+        n_tensors=max(len(moved), 1) if per_tensor else 1,
         lr_bounds=lr_bounds,
         beyond=beyond,
         adam_lr=adam_lr,
+        names=names,
     )
 
 

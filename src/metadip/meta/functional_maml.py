@@ -61,7 +61,8 @@ class FunctionalMAML:
             else self.options.stacked
         )
         # Where nothing adapts, all tasks have the same weights.
-        shared = plan.steps == 0 and not self.options.reptile and keeps_images_apart(prior)
+        fixed = plan.steps == 0 or not optimizer.names
+        shared = fixed and not self.options.reptile and keeps_images_apart(prior)
         losses: dict[int, Tensor] = {}
         for group in groups(problems, together=stacked or shared):
             chosen = [problems[i] for i in group]

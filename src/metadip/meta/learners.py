@@ -57,16 +57,20 @@ class InnerLoopPlan(NamedTuple):
         first_order_steps: number of first steps that treat their gradient as a constant.
         weights: (K + 1,), of the outer loss after each step.
         log_error: whether the outer loss is the logarithm of the squared error.
+        log_floor: added to it before.
     """
 
     steps: int
     first_order_steps: int
     weights: Tensor
     log_error: bool = False
+    log_floor: float = 0.0
 
     def combine(self, square_errors: Tensor) -> OuterLoss:
         """Weight the squared errors (B, K + 1) after steps 0 to K, and average over tasks."""
-        losses = square_errors.log() if self.log_error else square_errors
+        losses = square_errors
+        if self.log_error:
+            losses = (square_errors + self.log_floor).log()
         # Not a matrix product, which autocast would round.
         weighed = losses * self.weights.to(losses)
         return OuterLoss(weighed.sum(dim=1).mean(), square_errors.detach())
@@ -124,6 +128,8 @@ class InnerLoopSchedule:
         log_error: take the logarithm of each squared error, which is the negative PSNR up to a
             factor, so that a smooth or nearly noiseless image counts as much as one with large
             errors.
+        log_floor: added to each squared error before its logarithm, at least 0, so that what is
+            almost exact counts little; 1e-5 is 50 dB.
         first_order: drop second derivatives in all steps (FOMAML).
         curriculum: how the inner loop is simplified, always or at first.
     Raises:
@@ -143,6 +149,7 @@ class InnerLoopSchedule:
         first_order: bool,
         curriculum: Curriculum,
         log_error: bool = False,
+        log_floor: float = 0.0,
     ) -> None:
         if inner_steps < 0:
             raise ValueError(f"inner_steps must be at least 0, got {inner_steps}")
@@ -160,7 +167,11 @@ class InnerLoopSchedule:
                 )
         self.inner_steps, self.first_order, self.curriculum = inner_steps, first_order, curriculum
         self.multi_step_weight, self.multi_step_from = multi_step_weight, multi_step_from
-        self.log_error = log_error
+        if log_floor < 0 or (log_floor and not log_error):
+            raise ValueError(
+                f"log_floor must be at least 0, and goes with log_error, got {log_floor}"
+            )
+        self.log_error, self.log_floor = log_error, log_floor
 
     def at(self, outer_step: int) -> InnerLoopPlan:
         """Return the inner loop of an outer step, counted from 0."""
@@ -173,7 +184,7 @@ class InnerLoopSchedule:
         weights = torch.zeros(steps + 1)
         weights[first:] = self.multi_step_weight / (steps + 1 - first)
         weights[-1] += 1 - self.multi_step_weight
-        return InnerLoopPlan(steps, steps - exact, weights, self.log_error)
+        return InnerLoopPlan(steps, steps - exact, weights, self.log_error, self.log_floor)
 
 
 def _between(low: int, high: int, step: int, n_steps: int) -> int:

@@ -132,6 +132,7 @@ class MetaModule(pl.LightningModule):
             "optimizer": self.inner_optimizer.description,
             "objective": self.objective.description,
             "image_px": self.prior.learned_px,
+            "steps": self.val_steps[-1],
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

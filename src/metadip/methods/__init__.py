@@ -6,6 +6,7 @@ from metadip.methods.dip import DIP
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
+from metadip.methods.learned_denoiser import LearnedDenoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
 from metadip.methods.pnp import PnPADMM
@@ -22,6 +23,7 @@ __all__ = [
     "DenoiserReconstructor",
     "FitModule",
     "FitReconstructor",
+    "LearnedDenoiser",
     "Method",
     "PnPADMM",
     "SingleImageStart",

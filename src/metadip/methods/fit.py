@@ -20,6 +20,7 @@ from metadip.methods.exact_data import with_exact_data
 from metadip.methods.trust import better_methods
 from metadip.physics.scaling import rescaled
 from metadip.physics.splitting import ImageShape, Measured, split
+from metadip.prior_files import DEFAULT
 from metadip.priors import Representation
 from metadip.types import FitResult, InverseProblem, Objective, UserError
 
@@ -130,7 +131,7 @@ class FitReconstructor(Reconstructor):
         larger = [p for p in problems if max(p.image_shape[1:]) > LARGER * learned_px]
         if larger:
             _tell_of_larger_images(
-                int(learned_px), better_methods(larger[0]),
+                int(learned_px), f"ckpt={DEFAULT}, {better_methods(larger[0])}",
                 larger_steps=_could_step_further(self.optimizer),
             )  # fmt: skip
         return fit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from metadip.prior_files import DEFAULT
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def load(
-    ckpt: str,
+    ckpt: str = DEFAULT,
     *,
-    steps: int = 50,
+    steps: int | None = None,
     beyond: str | None = None,
     adam_lr: float | None = None,
     rescale: bool = True,
@@ -25,12 +26,11 @@ def load(
 ) -> FitReconstructor:
     """Load a meta-learned prior as a deepinv ``Reconstructor``.
 
-    ``metadip.load("faces64")(y, physics)`` then returns the reconstruction, for images with 1 to 4
-    channels and any size.
+    ``metadip.load()(y, physics)`` then returns the reconstruction by the prior for photographs.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of meta-training.
-        steps: weight updates per image.
+        steps: steps per image; None takes as many as the prior was validated with.
         beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
         adam_lr: step size of "adam", above 0; None keeps the prior's own. Images larger than those
@@ -68,7 +68,7 @@ def load(
         learned.prior,
         objective=learned.objective,
         optimizer=learned.optimizer,
-        steps=steps,
+        steps=learned.steps if steps is None else steps,
         rescale=rescale,
         callbacks=callbacks,
         execution=execution,

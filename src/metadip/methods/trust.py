@@ -75,8 +75,7 @@ def better_methods(problem: InverseProblem) -> str:
     if isinstance(physics, Denoising):
         if not isinstance(physics.noise_model, GaussianNoise):
             return SLOW
-        ours = "method=supervised method.ckpt=photo_denoiser fit.steps=0, "
-        return f"{ours if problem.image_shape[0] == 3 else ''}method=bm3d or method=tv"
+        return "method=bm3d or method=tv"
     if isinstance(physics, LinearPhysics | Magnitude) and not problem.y.is_complex():
         return "method=pnp_admm with denoiser=bm3d or denoiser=tv"
     return SLOW

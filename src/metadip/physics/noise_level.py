@@ -11,6 +11,7 @@ from deepinv.physics import (
     GaussianNoise,
     Inpainting,
     LaplaceNoise,
+    MultiCoilMRI,
     PoissonGaussianNoise,
     PoissonNoise,
     SaltPepperNoise,
@@ -36,7 +37,9 @@ def expected_noise_energy(problem: InverseProblem) -> float | None:
         not scaled to z. Clipping y makes all noise but impulses smaller than this.
     """
     kept = torch.ones_like(problem.y, dtype=torch.bool)
-    if isinstance(problem.physics, Inpainting | MRI):  # their zeros carry no noise
+    if isinstance(problem.physics, MultiCoilMRI):
+        kept &= problem.physics.mask[:, :, None] != 0
+    elif isinstance(problem.physics, Inpainting | MRI):  # their zeros carry no noise
         kept &= problem.physics.mask != 0
     elif any(_hides_values(part) for part in problem.physics.modules()):
         return None

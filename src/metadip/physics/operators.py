@@ -208,6 +208,12 @@ def hartley(x: Tensor) -> Tensor:
     return spectrum.real - spectrum.imag
 
 
+def structured_bytes(image_shape: ImageShape, n_measurements: int, *, n_layers: int) -> int:
+    """Return the memory of the signs and rows of a structured operator."""
+    n_entries = math.prod(image_shape)
+    return n_layers * -(-n_measurements // n_entries) * n_entries + 8 * n_measurements
+
+
 def check_matrix_size(image_shape: ImageShape, n_measurements: int, *, max_bytes: int) -> None:
     """Reject dense matrices that would be too large.
 
@@ -235,11 +241,17 @@ def draw_sensing(
     """Draw a sensing operator by name.
 
     Raises:
-        UserError: If "gaussian" would need a matrix above ``max_bytes``.
+        UserError: If the operator would need more than ``max_bytes``.
     """
     if kind == "gaussian":
         return GaussianSensing(
             image_shape, n_measurements=n_measurements, seed=seed, max_bytes=max_bytes
+        )
+    n_bytes = structured_bytes(image_shape, n_measurements, n_layers=n_layers)
+    if n_bytes > max_bytes:
+        raise UserError(
+            f"a structured operator of {n_measurements} measurements and {n_layers} layers needs "
+            f"{_size(n_bytes)}, more than task.max_bytes={max_bytes} ({_size(max_bytes)})"
         )
     return StructuredSensing(
         image_shape, n_measurements=n_measurements, seed=seed, n_layers=n_layers

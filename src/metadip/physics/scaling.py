@@ -39,6 +39,8 @@ def operator_scale(physics: Physics, image_shape: ImageShape, *, like: Tensor) -
     with torch.no_grad():
         for x in _probes(image_shape):
             x = x.to(like.device, real_dtype(like))
+            if not x.any():
+                continue  # smooth without a mean, at 1x1 px
             y = torch.cat([physics.A(image) for image in x.split(1)])
             ratios.append(_energy(y) / _energy(x))
         twice = physics.A(2 * x[-1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -10,11 +11,14 @@ import torch
 from deepinv.physics import Physics
 from torch import Tensor, nn
 
-from metadip.types import InverseProblem
+from metadip.types import InverseProblem, UserError
+
+logger = logging.getLogger(__name__)
 
 Measured: TypeAlias = Tensor | Sequence[Tensor]  # deepinv's TensorList is like a sequence
 ImageShape: TypeAlias = tuple[int, int, int]
 Module = TypeVar("Module", bound=nn.Module)
+BRIGHT = 10.0  # [0, 1] plus any allowed noise stays below; 0 to 255 does not
 SAME = 1e-5  # relative distance of two measurements that differ by rounding alone
 
 
@@ -27,13 +31,21 @@ def split(
     operator per image, each with its own row; any other is shared. A measurement of several
     tensors, such as that of ``deepinv.physics.StackedPhysics``, becomes a vector.
 
+    A message is logged if images of y seem to be in 0 to 255 instead of 0 to 1.
+
     Raises:
         ValueError: If the image shape cannot be inferred from ``y`` and ``physics``.
+        UserError: If y is not of finite floating-point numbers, or the image has no pixels.
     """
+    check_measured(y)
     with torch.inference_mode(False), torch.no_grad():
         if any(tensor.is_inference() for tensor in _tensors(physics)):  # autograd rejects them
             physics = _map_tensors(physics, lambda t: t.clone() if t.is_inference() else t)
         shape = image_shape or image_shape_of(y, physics)
+        if min(shape) < 1:
+            raise UserError(f"the image of y has no pixels: (C, H, W) is {tuple(shape)}")
+        if isinstance(y, Tensor) and y.shape[1:] == shape and y.abs().max() > BRIGHT:
+            logger.warning("y reaches %.3g: images are expected in 0 to 1", y.abs().max())
         if not isinstance(y, Tensor):
             physics, y = Flattened(physics), flatten(y)
         operators = operators_of(physics, len(y), shape, like=y)
@@ -41,6 +53,22 @@ def split(
             InverseProblem(y[i : i + 1], operator, shape, seed=seed + i)
             for i, operator in enumerate(operators)
         ]
+
+
+def check_measured(y: Measured) -> None:
+    """Reject measurements that are no finite floating-point numbers.
+
+    Raises:
+        UserError: If there is one; the message says what it is.
+    """
+    for part in [y] if isinstance(y, Tensor) else y:
+        if not (part.is_floating_point() or part.is_complex()):
+            raise UserError(
+                f"y is of {part.dtype}: give floating-point numbers, images in 0 to 1 (y / 255)"
+            )
+        n_bad = int((~part.isfinite()).sum())
+        if n_bad:
+            raise UserError(f"y has NaN or infinity in {n_bad} of {part.numel()} values")
 
 
 def image_shape_of(y: Measured, physics: Physics) -> ImageShape:

@@ -2,6 +2,7 @@
 
 from metadip.priors.blind import ImageAndKernel, KernelMLP
 from metadip.priors.deep_decoder import DeepDecoder
+from metadip.priors.informed_network import InformedNetwork
 from metadip.priors.inputs import BackProjection, Coordinates, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
@@ -21,6 +22,7 @@ __all__ = [
     "DeepDecoder",
     "GaussianLatent",
     "ImageAndKernel",
+    "InformedNetwork",
     "KernelMLP",
     "Latent",
     "LatentNetwork",

@@ -101,6 +101,16 @@ class Representation(nn.Module):
         copied.learned = True
         return copied
 
+    def adopt(self, other: Representation) -> None:
+        """Take what another representation has learned.
+
+        Raises:
+            ValueError: If it is of another kind.
+        """
+        if self.description != other.description:
+            raise ValueError("the other representation is of another kind")
+        self.load_state_dict(other.state_dict())
+
     def drawn(self, seed: int) -> Self:
         """Return a copy whose weights are redrawn from ``seed``."""
         return draw_weights(self, seed=seed_of(seed, Stream.WEIGHTS))

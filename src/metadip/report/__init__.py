@@ -3,6 +3,7 @@
 from metadip.files import (
     atomic_path,
     keep_earlier,
+    locked,
     prepare_folder,
     remove_leftovers,
     write_json,
@@ -44,6 +45,7 @@ __all__ = [
     "forget_results",
     "git_commit",
     "keep_earlier",
+    "locked",
     "lpips",
     "machine",
     "markdown_table",

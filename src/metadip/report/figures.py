@@ -85,13 +85,14 @@ def measurement_picture(problem: InverseProblem) -> Panel:
 
 
 def _adjoint_image(problem: InverseProblem, y: Tensor) -> Tensor | None:
-    """Return A^T y as (C, H, W), or None if the operator gives no real image of 1 to 4 channels.
+    """Return A^T y, read, as (C, H, W); None if the operator gives no real one of 1 to 4 channels.
 
     Errors of a user's operator are caught: a finished fit must not be lost for a picture.
     """
     try:
         with torch.no_grad():
             x = problem.physics.A_adjoint(y)
+            x = x if problem.reading is None else problem.read(x)
     except Exception:
         return None
     if not isinstance(x, Tensor) or x.is_complex() or x.ndim != 4 or not x.numel():

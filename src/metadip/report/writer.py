@@ -107,9 +107,9 @@ def finished_images(out: Path) -> list[str]:
     return sorted(file.stem for file in (out / "entries").glob("[!.]*.json"))
 
 
-def forget_results(out: Path) -> None:
-    """Remove the entries and the ``metrics.json`` of earlier runs into ``out``."""
-    entries = [_entry_file(out, name) for name in finished_images(out)]
+def forget_results(out: Path, names: Sequence[str] | None = None) -> None:
+    """Remove the ``metrics.json`` of earlier runs into ``out``, and entries: all or the named."""
+    entries = [_entry_file(out, n) for n in (finished_images(out) if names is None else names)]
     for file in [out / "metrics.json", *entries]:
         file.unlink(missing_ok=True)
 

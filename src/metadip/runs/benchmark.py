@@ -15,9 +15,10 @@ import torch
 from tqdm import tqdm
 
 from metadip import config
+from metadip.files import WriteError
 from metadip.paths import check_paths
 from metadip.runs.cells import Cells, Image, Recipe, images_of, part_of
-from metadip.runs.process import prepare_process
+from metadip.runs.process import prepare_process, threads_of_size
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def benchmark(cfg: config.Config) -> None:
     prepare_process(cfg)
     if cfg.quick:
         cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
+    if not cfg.threads:
+        torch.set_num_threads(threads_of_size(cfg.image_size, available=torch.get_num_threads()))
     out, every = Path(cfg.out), list(images_of(cfg))
     recipes, chosen = _recipes(cfg), _chosen_names(cfg)
     images = part_of(every, None if cfg.part is None else str(cfg.part))
@@ -85,6 +88,8 @@ def _try(cells: Cells, recipe: Recipe, image: Image, problem: InverseProblem) ->
     """Run a cell; leave out a method that cannot do the task, and print why."""
     try:
         cells.run(recipe, image, problem)
+    except WriteError:
+        raise
     except UserError as error:
         recipe.refused = " ".join(str(error).split())
         tqdm.write(f"{recipe.method} is not run on {recipe.task}: {recipe.refused}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,42 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
+from metadip.checkpoint import read_checkpoint
 from metadip.report import atomic_path
+from metadip.signals import STOPPING, handle
+from metadip.types import UserError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM sends USR1 before the end
+SIGNALS = (*STOPPING, signal.SIGUSR1)  # SLURM sends USR1 before the end
+RESUMED = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", "callbacks")
+
+
+def check_resumable(path: Path, module: nn.Module) -> None:
+    """Reject a checkpoint that a training cannot be resumed from, before anything is written.
+
+    Raises:
+        UserError: If it cannot be read, or was made with another network or inner rule.
+    """
+    content = read_checkpoint(path)
+    if missing := [key for key in RESUMED if key not in content]:
+        raise not_resumable(path, f"it has no {missing[0]}")
+    shapes, expected = (
+        {name: tuple(tensor.shape) for name, tensor in state.items()}
+        for state in (content["state_dict"], module.state_dict())
+    )
+    differ = [n for n in {**expected, **shapes} if shapes.get(n) != expected.get(n)]
+    if differ:
+        raise not_resumable(path, f"its network or inner rule is another one, see {differ[0]}")
+
+
+def not_resumable(path: Path, reason: object) -> UserError:
+    """Return the error for a checkpoint that does not fit the settings."""
+    told = " ".join(str(reason).split())[:200]
+    return UserError(
+        f"ckpt={path} cannot be resumed with these settings: {told}; "
+        "give those of its run, or another out"
+    )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,9 +60,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Replace ``path`` atomically."""
+        """Replace ``path`` atomically.
+
+        Raises:
+            UserError: If the disk is full or the folder cannot be written.
+        """
         with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # PyTorch's writer tells of a full disk this way
+                raise OSError(errno.ENOSPC, "the disk may be full") from error
 
 
 class LastCheckpoint(Checkpoint):
@@ -44,6 +83,8 @@ class LastCheckpoint(Checkpoint):
     Args:
         path: file to write, replaced each time.
         minutes: time between two checkpoints, at least 0; 0 saves after every outer step.
+    ``began`` tells whether training has begun, with everything restored.
+
     Raises:
         SystemExit: If a signal arrived, as usual with 128 + its number; the other processes
             exit with 0, because Lightning kills all of them if one fails.
@@ -52,13 +93,12 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: str | Path, *, minutes: float) -> None:
         self.path, self.interval_s = Path(path), 60 * minutes
         self.received, self.step, self.saved_s, self.validates = 0, 0, 0.0, False
+        self.began = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the timer and handle the signals; Lightning restores its handlers at the end."""
-        self.step, self.saved_s = trainer.global_step, time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._note)
+        self.began, self.step, self.saved_s = True, trainer.global_step, time.monotonic()
+        handle(self._note, SIGNALS)
 
     def _note(self, number: int, frame: Any) -> None:
         """Remember the signal until the outer step ends."""
@@ -66,7 +106,7 @@ class LastCheckpoint(Checkpoint):
         name = signal.Signals(number).name
         rank_zero_only(print)(f"{name}: will save and stop after this outer step", flush=True)
         if number == signal.SIGINT:
-            signal.signal(number, signal.default_int_handler)  # the second Ctrl-C stops at once
+            handle(numbers=[signal.SIGINT])  # the second Ctrl-C stops at once
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save after an outer step if it is due, or if a process was told to stop."""

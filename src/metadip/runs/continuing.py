@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metadip import config
 from metadip.prior_files import resolve
@@ -17,14 +18,19 @@ from metadip.report import (
     prepare_folder,
     remove_leftovers,
     save_provenance,
+    write_json,
 )
 from metadip.types import UserError
 
+if TYPE_CHECKING:
+    from metadip.runs.problems import ProblemSource
+
 # Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
-    *("choices", "debug", "gif", "out", "overwrite", "progress", "threads", "trainer", "trust"),
-    *("fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
+    *("allow", "choices", "debug", "gif", "max_gb", "out", "overwrite", "progress", "threads"),
+    *("trainer", "trust", "fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
 )
+INPUTS = "inputs.json"  # hashes of the files that the images were made from
 PATHS = ("input", "measurement", "truth")
 
 
@@ -36,16 +42,18 @@ def left_to_do(cfg: config.Config, names: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(names) if name in missing]
 
 
-def open_folder(cfg: config.Config, names: Sequence[str]) -> None:
+def open_folder(cfg: config.Config, source: ProblemSource) -> None:
     """Prepare the run folder for the images: keep or forget what is finished there.
 
-    Finished images are forgotten before the new settings are written, so that a run killed in
-    between cannot mistake them for its own.
+    Images whose files have changed since are forgotten; older run folders do not tell. Finished
+    images are forgotten before the new settings are written, so that a run killed in between cannot
+    mistake them for its own.
 
     Raises:
         UserError: If the folder holds images made with other settings, or cannot be written.
     """
-    out, ckpt_sha256 = Path(cfg.out), fingerprint(cfg)
+    out, names, ckpt_sha256 = Path(cfg.out), source.names, fingerprint(cfg)
+    inputs = {name: _content(source.files(index)) for index, name in enumerate(names)}
     finished = finished_images(out)
     of_a_run = (out / "config.yaml").is_file()  # written before any image is finished
     of_a_folder = [name for name in finished if (out / name).is_dir()]  # else pictures are in out
@@ -56,10 +64,37 @@ def open_folder(cfg: config.Config, names: Sequence[str]) -> None:
     prepare_folder(out)
     for folder in (out, out / "entries", *(out / name for name in names)):
         remove_leftovers(folder)
-    if anew:
-        forget_results(out)
-    (out / "metrics.json").unlink(missing_ok=True)
+    changed = [name for name in finished if not anew and _changed(out, name, inputs)]
+    if changed:
+        told = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
+        print(f"{len(changed)} of the finished images changed since and are done anew: {told}")
+    forget_results(out, None if anew else changed)
+    write_json(out / INPUTS, inputs)
     save_provenance(out, config_yaml=config.to_yaml(cfg), ckpt_sha256=ckpt_sha256)
+
+
+def _content(files: Sequence[Path]) -> str:
+    """Return a hash of files: their names, which seeds come from, and what is in them."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(os.fsencode(file.name) + b"\0")
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _changed(out: Path, name: str, inputs: Mapping[str, str]) -> bool:
+    """Return whether a finished image was made from other files than those of now."""
+    return name in inputs and _known(out / INPUTS).get(name, inputs[name]) != inputs[name]
+
+
+def _known(file: Path) -> dict[str, Any]:
+    """Return what an earlier run wrote as JSON; nothing if it is missing or damaged."""
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _check_same(cfg: config.Config, ckpt_sha256: str | None) -> None:
@@ -71,10 +106,7 @@ def _check_same(cfg: config.Config, ckpt_sha256: str | None) -> None:
         old, new = before.get(key), now.get(key)
         if old != new:
             raise _mixing(out, f"{key}={_told(old)}, now {_told(new)}")
-    try:
-        known = json.loads((out / "environment.json").read_text("utf-8")).get("ckpt_sha256")
-    except (OSError, ValueError):
-        known = None
+    known = _known(out / "environment.json").get("ckpt_sha256")
     if known not in (None, ckpt_sha256):
         raise _mixing(out, f"another content of ckpt={cfg.method.ckpt}")
 

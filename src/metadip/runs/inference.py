@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metadip import config
 from metadip.paths import check_paths
-from metadip.runs.process import prepare_process, trainer_of
+from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -32,25 +32,30 @@ SHARED_S = 30.0  # seconds of work from which it is shared: a process takes some
 
 def infer(cfg: config.Config) -> dict[str, Any]:
     """Reconstruct an image, a folder or measurements; return the content of ``metrics.json``."""
-    from metadip.runs.continuing import left_to_do, open_folder
+    from metadip.report import locked, prepare_folder
+    from metadip.runs.continuing import open_folder
     from metadip.runs.problems import check_problems, check_served, problems_of
     from metadip.runs.sharing import places_of
 
     config.check_settings(cfg)
     check_paths("infer", cfg)
     prepare_process(cfg)
+    cfg.fit.precision = usable_precision(
+        "fit.precision",
+        str(cfg.fit.precision),
+        accelerator=str(cfg.trainer.accelerator),
+        plain="32",
+    )
     method = build_method(cfg)
     source, places = problems_of(cfg, method), places_of(cfg)
     _check_trust(cfg, method)
     check_problems(source)
     check_served(source, method, task=_task_of(cfg))
-    open_folder(cfg, source.names)
-    _show_log()
-    left, n_images = left_to_do(cfg, source.names), len(source.names)
-    if len(left) < n_images:
-        print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
-    _solve_all(cfg, method, source, left, places)
-    return _summarise(cfg, source.names)
+    with locked(prepare_folder(cfg.out)):
+        open_folder(cfg, source)
+        _show_log()
+        _solve_all(cfg, method, source, places)
+        return _summarise(cfg, source.names)
 
 
 def _check_trust(cfg: config.Config, method: Method) -> None:
@@ -64,15 +69,15 @@ def _check_trust(cfg: config.Config, method: Method) -> None:
 
 
 def _solve_all(
-    cfg: config.Config,
-    method: Method,
-    source: ProblemSource,
-    left: Sequence[int],
-    places: Sequence[Place],
+    cfg: config.Config, method: Method, source: ProblemSource, places: Sequence[Place]
 ) -> None:
-    """Solve the problems ``left``, in several processes where that is asked for or worth it."""
+    """Solve what is not finished, in several processes where that is asked for or worth it."""
+    from metadip.runs.continuing import left_to_do
     from metadip.runs.sharing import AUTO, run_processes
 
+    left, n_images = left_to_do(cfg, source.names), len(source.names)
+    if len(left) < n_images:
+        print(f"{n_images - len(left)} of {n_images} images were finished before and stay")
     if len(places) > 1 and len(left) > 1 and cfg.trainer.devices == AUTO:
         begin = time.monotonic()
         _solve(cfg, method, source, left[:1], places[0], cfg.progress)
@@ -115,11 +120,14 @@ def _callbacks(cfg: config.Config, *, single: bool, progress: bool) -> list[Call
     """Return the callbacks that watch the fits and write their results, in order."""
     from metadip.callbacks import FitProgress, OraclePSNR
     from metadip.report import FitGif, ResultWriter
+    from metadip.runs.problems import EndOnSignals
 
     out = Path(cfg.out)
     gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []
     bar = [FitProgress(refresh_steps=1, leave=False)] if progress else []
-    return [OraclePSNR(), *gif, ResultWriter(out, single=single), *bar]
+    threads = [] if cfg.threads else [ThreadsBySize()]
+    watching = [OraclePSNR(), *gif, EndOnSignals(), ResultWriter(out, single=single)]
+    return [*threads, *watching, *bar]
 
 
 @contextmanager
@@ -165,7 +173,8 @@ def build_method(cfg: config.Config) -> Method:
         )
     arguments, extra = config.arguments_of(cfg.method._target_), dict[str, Any]()
     if "steps" in arguments:
-        config.check_whole("method.steps", cfg.method.steps, 0)
+        if cfg.method.steps is not None:
+            config.check_whole("method.steps", cfg.method.steps, 0)
         extra |= {} if cfg.fit.steps is None else {"steps": cfg.fit.steps}
     if "execution" in arguments:
         extra["execution"] = _execution(cfg)

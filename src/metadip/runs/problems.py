@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from multiprocessing import parent_process
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import lightning.pytorch as pl
@@ -13,7 +15,8 @@ from torch.utils.data import DataLoader, Subset
 from metadip import config
 from metadip.data import ImageFolder, image_shape, seed_of_name
 from metadip.methods import image_shape_of
-from metadip.tasks import MeasurementFolder, MeasurementReader, OwnOperator, ReconstructionTask
+from metadip.signals import handle
+from metadip.tasks import MeasurementFolder, OwnOperator, ReconstructionTask
 from metadip.types import InverseProblem, UserError
 
 if TYPE_CHECKING:
@@ -37,6 +40,10 @@ class ProblemSource(Protocol):
         """Reject a bad file, judged by its header or after reading it whole."""
         ...
 
+    def files(self, index: int) -> list[Path]:
+        """Return the files that one problem is read from."""
+        ...
+
 
 class SimulatedProblems:
     """Measure the images of a folder with a task.
@@ -46,11 +53,13 @@ class SimulatedProblems:
         measured the same alone and in a folder.
     Args:
         images: the ground truths.
-        task: measures them.
+        task: measures them; or the user's own operator.
         seed: seed of the run.
     """
 
-    def __init__(self, images: ImageFolder, task: ReconstructionTask, *, seed: int) -> None:
+    def __init__(
+        self, images: ImageFolder, task: ReconstructionTask | OwnOperator, *, seed: int
+    ) -> None:
         self.images, self.task, self.seed = images, task, seed
         self.names = images.names
 
@@ -69,6 +78,10 @@ class SimulatedProblems:
         if self.images.size_px is not None:
             height = width = self.images.size_px
         self.task.check_size((self.images.channels, height, width))
+
+    def files(self, index: int) -> list[Path]:
+        """Return the file of one image."""
+        return [self.images.paths[index]]
 
 
 class ProblemData(pl.LightningDataModule):
@@ -109,6 +122,18 @@ class ProblemData(pl.LightningDataModule):
             return [problem.to(device) for problem in batch]
 
 
+class EndOnSignals(pl.Callback):
+    """End a run at once on a signal; Lightning's own handlers let a prediction go on.
+
+    Processes that were started for a share of the work end with their starter.
+    """
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Handle signals; Lightning restores the handlers at the end."""
+        if parent_process() is None:
+            handle()
+
+
 def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
     """Return the problems named by the settings.
 
@@ -124,7 +149,7 @@ def problems_of(cfg: config.Config, method: Method) -> ProblemSource:
             f"image_size={cfg.image_size} goes with input=: a measurement keeps its size"
         )
     return MeasurementFolder(
-        str(cfg.measurement), reader=_reader_of(cfg), truth=cfg.truth, seed=cfg.seed
+        str(cfg.measurement), reader=_task_of(cfg), truth=cfg.truth, seed=cfg.seed
     )
 
 
@@ -149,16 +174,18 @@ def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
     """
     if isinstance(source, SimulatedProblems):
         x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)
-        example = source.task.measure(x, seed=0)
+        try:
+            example = source.task.measure(x, seed=0)
+        except UserError:  # a mask or a kernel that fits the images alone
+            example = source[0]
     else:
         example = source[0]
     method.check(example, task=task)
 
 
 def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
-    for key in ("truth", "physics"):
-        if cfg[key] is not None:
-            raise UserError(f"{key}={cfg[key]} goes with measurement=, not with input=")
+    if cfg.truth is not None:
+        raise UserError(f"truth={cfg.truth} goes with measurement=, not with input=")
     channels = method.image_channels
     images = ImageFolder(
         str(cfg.input),
@@ -169,11 +196,11 @@ def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
         flip=False,
         seed=cfg.seed,
     )
-    return SimulatedProblems(images, config.build(cfg.task), seed=cfg.seed)
+    return SimulatedProblems(images, _task_of(cfg), seed=cfg.seed)
 
 
-def _reader_of(cfg: config.Config) -> MeasurementReader:
-    """Return the reader of measurements: the user's own operator if given, else the task."""
+def _task_of(cfg: config.Config) -> ReconstructionTask | OwnOperator:
+    """Return the user's own operator if given, else the task."""
     if cfg.physics is not None:
         return OwnOperator(
             str(cfg.physics), image_shape_of=image_shape_of, rescale=bool(cfg.rescale)

@@ -2,63 +2,109 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from metadip import config
-from metadip.paths import check_paths
-from metadip.runs.process import prepare_process, trainer_of
+from metadip.paths import TRAINED, check_paths
+from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
     from metadip.data import ImageDataModule
     from metadip.fitting import MomentumSGD
     from metadip.meta import MetaModule
     from metadip.priors import Representation
+    from metadip.runs.checkpoints import LastCheckpoint
 
 
 def train(cfg: config.Config) -> Path:
-    """Meta-train a prior; return the file of the best one."""
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+    """Meta-train a prior; return the file of the best one.
 
-    from metadip.meta import ValidationPicture
-    from metadip.report import keep_earlier, prepare_folder, save_provenance
-    from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
+    Everything is checked before the run folder is touched.
+
+    Raises:
+        UserError: If settings are invalid, data or checkpoint cannot be read, the folder holds
+            another training or is being written to, or the disk is full.
+    """
+    from metadip.report import locked, prepare_folder
+    from metadip.runs.checkpoints import check_resumable, not_resumable
 
     config.check_settings(cfg)
     check_paths("train", cfg)
     config.check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     prepare_process(cfg)
     out = Path(cfg.out)
-    last = out / "last.ckpt"
-    resumed = _resumed(cfg, last)
+    resumed = _resumed(cfg, out / "last.ckpt")
     data, module = _training_data(cfg), _meta_module(cfg)
-    keep_earlier(out / "metrics.csv")
-    if resumed is None or resumed.resolve() != last.resolve():
-        keep_earlier(last)  # otherwise ckpt=auto could mistake it for this run's
-    best = ModelCheckpoint(
-        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
-    )
-    callbacks = [
-        best,
-        LastCheckpoint(last, minutes=cfg.checkpoint_minutes),
-        LearningRateMonitor("step"),
-        ValidationPicture(out),
-        *(config.build(node) for node in cfg.stability.values()),
-    ]
-    trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
-    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    if resumed is not None:
+        check_resumable(resumed, module)
+    best, saver, trainer = _trainer(cfg, out)
     prepare_folder(out)
-    if trainer.is_global_zero:
-        save_provenance(out, config_yaml=config.to_yaml(cfg))
-    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    with locked(out) if trainer.is_global_zero else nullcontext():
+        if trainer.is_global_zero:
+            _open_folder(cfg, out, resumed)
+        try:
+            trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if resumed is None or saver.began:
+                raise
+            raise not_resumable(resumed, error) from error
     released = out / "prior.safetensors"
     if trainer.is_global_zero:
         _release(released, _best_of(out, best.best_model_path))
         print(f"prior: {released}, validation {float(best.best_model_score or 'nan'):.2f} dB")
     return released
+
+
+def _trainer(cfg: config.Config, out: Path) -> tuple[ModelCheckpoint, LastCheckpoint, Trainer]:
+    """Return the trainer, with its callbacks that save the best and the last checkpoint."""
+    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+
+    from metadip.meta import ValidationPicture
+    from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
+
+    best = ModelCheckpoint(
+        out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
+    )
+    saver = LastCheckpoint(out / "last.ckpt", minutes=cfg.checkpoint_minutes)
+    callbacks = [
+        best,
+        saver,
+        LearningRateMonitor("step"),
+        ValidationPicture(out),
+        *([] if cfg.threads else [ThreadsBySize(cfg.image_size)]),
+        *(config.build(node) for node in cfg.stability.values()),
+    ]
+    precision, accelerator = str(cfg.trainer.precision), str(cfg.trainer.accelerator)
+    if precision.startswith("bf16"):
+        cfg.trainer.precision = usable_precision(
+            "trainer.precision", precision, accelerator=accelerator, plain="32-true"
+        )
+    trainer = trainer_of(cfg, logger=config.build(cfg.logger), callbacks=callbacks)
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    return best, saver, trainer
+
+
+def _open_folder(cfg: config.Config, out: Path, resumed: Path | None) -> None:
+    """Move away what this run would replace without being its continuation."""
+    from metadip.report import keep_earlier, remove_leftovers, save_provenance
+
+    remove_leftovers(out)
+    keep_earlier(out / "metrics.csv")
+    kept = None if resumed is None else resumed.resolve()
+    if kept is None or kept.parent != out.resolve():
+        for name in TRAINED:
+            keep_earlier(out / name)
+    elif kept.name != "last.ckpt":
+        keep_earlier(out / "last.ckpt")  # otherwise ckpt=auto could mistake it for this run's
+    save_provenance(out, config_yaml=config.to_yaml(cfg))
 
 
 def _resumed(cfg: config.Config, last: Path) -> Path | None:
@@ -122,13 +168,15 @@ def _begin_at(start: str, prior: Representation, optimizer: MomentumSGD) -> None
         learned = load_prior(start)
     except UserError as error:
         raise UserError(str(error).replace("ckpt=", "start=", 1)) from error
-    old, new = config.leaves(learned.prior.description), config.leaves(prior.description)
-    if changed := [key for key in new | old if old.get(key) != new.get(key)]:
+    try:
+        prior.adopt(learned.prior)
+    except ValueError as error:
+        old, new = config.leaves(learned.prior.description), config.leaves(prior.description)
+        changed = [f"prior.{key}" for key in new | old if old.get(key) != new.get(key)]
         raise UserError(
             f"start={start} is another network or latent than prior=...: set its "
-            f"{', '.join(f'prior.{key}' for key in changed)}"
-        )
-    prior.load_state_dict(learned.prior.state_dict())
+            f"{', '.join(changed)}"
+        ) from error
     optimizer.adopt(learned.optimizer)
 
 

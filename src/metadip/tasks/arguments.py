@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from numbers import Real
 
+import torch
 from torch import Tensor
 
+from metadip.data.images import LUMINANCE
 from metadip.physics.operators import ImageShape
+from metadip.seeding import Stream, generator_of
 from metadip.types import UserError
 
 
@@ -36,14 +40,41 @@ def middle_noise_std(noise_std: float | Sequence[float]) -> float:
     return sum(noise_range(noise_std)) / 2
 
 
-def check_ratio(ratio: float, *, max_ratio: float) -> None:
-    """Check that a ratio is in (0, max_ratio].
+def number_range(
+    value: float | Sequence[float], *, key: str, above: float, at_most: float
+) -> tuple[float, float]:
+    """Return the lowest and highest value of a setting, a number or a (low, high) pair.
 
     Raises:
-        UserError: If ``ratio`` is outside this range or not a number.
+        UserError: If ``value`` is not one or two numbers with above < low <= high <= at_most.
     """
-    if not is_finite_number(ratio) or not 0 < ratio <= max_ratio:
-        raise UserError(f"task.ratio={ratio!r} must be a number above 0 and at most {max_ratio:g}")
+    ends = tuple(value) if isinstance(value, list | tuple) else (value,)
+    numbers = len(ends) in (1, 2) and all(map(is_finite_number, ends))
+    if not numbers or not above < ends[0] <= ends[-1] <= at_most:
+        raise UserError(
+            f"task.{key}={value!r} must be a number above {above:g} and at most {at_most:g}, "
+            "or two: [low, high]"
+        )
+    return float(ends[0]), float(ends[-1])
+
+
+def check_choice(value: object, known: Iterable[str], *, key: str) -> None:
+    """Check that a setting is one of the known names.
+
+    Raises:
+        UserError: If it is not.
+    """
+    names = list(known)
+    if value not in names:
+        close = get_close_matches(str(value), names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"task.{key}={value} is unknown; {hint}choose from {', '.join(names)}")
+
+
+def draw_number(low: float, high: float, *, seed: int) -> float:
+    """Draw a setting of the measurement with ``seed`` uniformly from [low, high]."""
+    coin = torch.rand((), generator=generator_of(seed, Stream.SETTING)).item()
+    return low + (high - low) * coin
 
 
 def is_finite_number(value: object) -> bool:
@@ -60,3 +91,13 @@ def one_image_shape(x: Tensor) -> ImageShape:
     if x.ndim != 4 or x.shape[0] != 1 or not x.is_floating_point():
         raise ValueError(f"expected one float image (1, C, H, W), got {x.dtype} {tuple(x.shape)}")
     return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
+
+
+def as_grey(x: Tensor) -> Tensor:
+    """Return the luminance (1, 1, H, W) of a colour image, the mean of any other channels."""
+    if x.shape[1] == 1:
+        return x
+    if x.shape[1] != len(LUMINANCE):
+        return x.mean(1, keepdim=True)
+    weights = torch.tensor(LUMINANCE).to(x).view(1, 3, 1, 1)
+    return (weights * x).sum(1, keepdim=True)

@@ -24,7 +24,7 @@ class CompressiveSensingTask:
     Model:
         M = max(1, round(ratio * N)) rows, E||A vec(x)||^2 = ||x||^2, e ~ N(0, noise_std^2).
     Args:
-        ratio: M / N, in (0, 1].
+        ratio: M / N, in (0, 1], or (low, high) from which each image draws.
         noise_std: level in units of y, or (low, high) from which each image draws uniformly.
         operator: "structured" (fast, any size), or "gaussian" (dense matrix).
         max_bytes: largest dense matrix, in bytes of float32.
@@ -33,17 +33,19 @@ class CompressiveSensingTask:
             ``max_bytes``.
     Cost: see ``GaussianSensing`` and ``StructuredSensing``; every image has its own operator.
     Example:
-        >>> settings = {"noise_std": 0.0, "operator": "structured", "max_bytes": 2**20}
-        >>> task = CompressiveSensingTask(0.5, **settings)
+        >>> task = CompressiveSensingTask(
+        ...     0.5, noise_std=0.0, operator="structured", max_bytes=2**20
+        ... )
         >>> task.measure(torch.zeros(1, 3, 8, 8), seed=0).y.shape
         torch.Size([1, 96])
     """
 
     reads_images: ClassVar[bool] = False
     same_size: ClassVar[bool] = False
+    max_ratio: ClassVar[float] = 1
     n_layers: ClassVar[int] = 1
 
-    ratio: float
+    ratio: float | Sequence[float]
     _: KW_ONLY
     noise_std: float | Sequence[float]
     operator: OperatorKind
@@ -51,7 +53,7 @@ class CompressiveSensingTask:
 
     def __post_init__(self) -> None:
         """Check the arguments before anything is measured."""
-        sensing.check_sensing(self, max_ratio=1)
+        sensing.check_sensing(self)
 
     def physics_of(self, linear: LinearPhysics) -> Physics:
         """Return the forward operator x -> A vec(x)."""

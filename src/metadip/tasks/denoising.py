@@ -10,6 +10,7 @@ import torch
 from deepinv.physics import Denoising, GaussianNoise, NoiseModel
 from torch import Tensor
 
+from metadip.physics.camera import CameraNoise
 from metadip.physics.noise import NOISES, add_noise, draw_noise_std
 from metadip.physics.operators import ImageShape
 from metadip.tasks.arguments import (
@@ -111,8 +112,10 @@ class DenoisingTask:
 
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
-        """Return no further entries, or None for operators other than deepinv's Denoising."""
-        return {} if isinstance(problem.physics, Denoising) else None
+        """Return no further entries; None for operators other than Denoising, and camera noise."""
+        physics = problem.physics
+        of_a_camera = isinstance(getattr(physics, "noise_model", None), CameraNoise)
+        return {} if isinstance(physics, Denoising) and not of_a_camera else None
 
     def check_size(self, image_shape: ImageShape) -> None:
         """Accept any size."""

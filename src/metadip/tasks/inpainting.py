@@ -1,44 +1,53 @@
-"""Inpainting: pixels lost at random places."""
+"""Inpainting: pixels lost at random places, under text, in a hole, or by a mask from a file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from deepinv.physics import GaussianNoise, Inpainting
 from torch import Tensor
 
+from metadip.data.images import SUFFIXES
 from metadip.physics.noise import add_gaussian_noise, draw_noise_std, operator_seed
 from metadip.physics.operators import ImageShape
 from metadip.tasks.arguments import (
-    check_ratio,
+    check_choice,
+    draw_number,
     middle_noise_std,
     noise_range,
+    number_range,
     one_image_shape,
 )
-from metadip.tasks.measurement_file import MeasurementFile
+from metadip.tasks.masks import DRAWN, checked_mask, is_binary, mask_file, read_mask
+from metadip.tasks.measurement_file import READERS, MeasurementFile
 from metadip.tasks.protocol import Entries
 from metadip.types import InverseProblem, UserError
 
 
 @dataclass(frozen=True)
 class InpaintingTask:
-    """Fill in pixels that were lost at random, y = m (x + e) with a mask m of zeros and ones.
+    """Fill in pixels that were lost, y = m (x + e) with a mask m of zeros and ones.
 
     Model:
-        Each pixel is kept with probability ``ratio``, and at least one of them. The problem's scale
+        A random mask keeps each pixel with probability ``ratio``, and at least one of them; a hole
+        covers 1 - ratio of the image; text covers about a fifth. The problem's scale
         s = sqrt(values / values kept) gives ||s A||_F^2 = C*H*W, at which step sizes are learned
         for every task; without it the steps would be too short by 1 / s^2.
     Args:
-        ratio: fraction of pixels kept, in (0, 1].
+        ratio: fraction of pixels kept, in (0, 1], or (low, high) from which each image draws.
         noise_std: level in [0, 1] intensity, or (low, high) from which each image draws uniformly.
         per_channel: drop the values of each channel independently; False drops whole pixels.
+        mask: random, text, hole, or a file: an image, white where pixels are kept, or ``.pt`` or
+            ``.npz`` with ``mask``; or a folder of such files with the names of the images.
     Raises:
-        UserError: If ``ratio`` or ``noise_std`` is out of range, or ``per_channel`` is neither
-            true nor false.
+        UserError: If ``ratio`` or ``noise_std`` is out of range, ``per_channel`` is neither true
+            nor false or does not go with ``mask``, or there is no such mask; in ``measure``, if it
+            has another size than the image.
     References:
         Ulyanov et al. (2018), Deep Image Prior, arXiv:1711.10925 (half of the pixels lost).
     Example:
@@ -48,30 +57,34 @@ class InpaintingTask:
         (torch.Size([1, 3, 8, 8]), [0.0, 0.5])
     """
 
-    reads_images: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = True
     same_size: ClassVar[bool] = True
 
-    ratio: float
+    ratio: float | Sequence[float]
     _: KW_ONLY
     noise_std: float | Sequence[float]
     per_channel: bool
+    mask: str = "random"
 
     def __post_init__(self) -> None:
         """Check the arguments before anything is measured."""
-        check_ratio(self.ratio, max_ratio=1)
+        self._ratios()
         noise_range(self.noise_std)
         if not isinstance(self.per_channel, bool):
             raise UserError(f"task.per_channel={self.per_channel!r} must be true or false")
+        if self.per_channel and self.mask != "random":
+            raise UserError(f"task.per_channel=true goes with task.mask=random, not {self.mask}")
+        if self.mask in DRAWN or Path(str(self.mask)).is_dir():
+            return
+        if Path(str(self.mask)).suffix.lower() not in (*READERS, *SUFFIXES):
+            check_choice(self.mask, [*DRAWN, "a file or folder"], key="mask")
+        read_mask(Path(self.mask))
 
     @torch.inference_mode(mode=False)
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
         shape = one_image_shape(x)
-        mask = draw_mask(
-            shape if self.per_channel else (1, *shape[1:]),
-            ratio=self.ratio,
-            seed=operator_seed(seed),
-        )
+        mask = self._mask(shape, seed=seed, name=name)
         std = draw_noise_std(*noise_range(self.noise_std), seed=seed)
         physics = _masking(mask, shape, noise_std=std).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
@@ -82,10 +95,15 @@ class InpaintingTask:
         """Read ``y``, an image in [0, 1] intensity, and ``mask``, (H, W) or (C, H, W).
 
         The mask is 1 where ``y`` was observed and 0 where it was lost; lost values are ignored.
+        Without a mask, as in an image file, it is that of the task, which must be a file or folder.
         """
         y = file.intensities()
         shape = file.check_image_shape("y", tuple(y.shape[1:]))
-        mask = _mask_of(file, shape)
+        if "mask" in file.content or self.mask in DRAWN:
+            mask = checked_mask(file)
+        else:
+            mask = read_mask(mask_file(self.mask, file.path.stem))
+        _check_fits(mask, shape, what=f"{file.path}: y")
         std = file.noise_std(middle_noise_std(self.noise_std))
         physics, x = _masking(mask, shape, noise_std=std), file.truth(shape)
         return InverseProblem(
@@ -95,35 +113,37 @@ class InpaintingTask:
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
         """Return the mask, or None for operators other than masks of zeros and ones."""
-        if not isinstance(problem.physics, Inpainting) or not _is_binary(problem.physics.mask):
+        if type(problem.physics) is not Inpainting or not is_binary(problem.physics.mask):
             return None
         return {"mask": problem.physics.mask[0].cpu()}
 
     def check_size(self, image_shape: ImageShape) -> None:
-        """Accept any size."""
+        """Reject images of another size than a mask that serves them all."""
+        if self.mask not in DRAWN and not Path(self.mask).is_dir():
+            _check_fits(read_mask(Path(self.mask)), image_shape, what="the image")
+
+    def _ratios(self) -> tuple[float, float]:
+        return number_range(self.ratio, key="ratio", above=0, at_most=1)
+
+    def _mask(self, shape: ImageShape, *, seed: int, name: str) -> Tensor:
+        """Return the mask of an image on the CPU, (1, H, W) or (C, H, W)."""
+        if self.mask in DRAWN:
+            ratio = draw_number(*self._ratios(), seed=seed)
+            generator = torch.Generator().manual_seed(operator_seed(seed))
+            own = shape if self.per_channel else (1, *shape[1:])
+            return DRAWN[self.mask](own, ratio, generator)
+        mask = read_mask(mask_file(self.mask, name))
+        _check_fits(mask, shape, what=f"image '{name}'")
+        return mask
 
 
-def draw_mask(shape: ImageShape, *, ratio: float, seed: int) -> Tensor:
-    """Return a random mask on the CPU: one with probability ``ratio``, at least once, else zero."""
-    coins = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-    return (coins <= coins.min().clamp(min=ratio)).float()
-
-
-def _mask_of(file: MeasurementFile, shape: ImageShape) -> Tensor:
-    """Return the mask of observed values, zeros and ones, (1, H, W) or (C, H, W)."""
-    value = file.get("mask", "1 where a value of y was observed, 0 where it was lost")
-    mask = value.float() if isinstance(value, Tensor) else torch.empty(0)
-    mask = mask[None] if mask.ndim == 2 else mask
+def _check_fits(mask: Tensor, shape: ImageShape, *, what: str) -> None:
+    """Reject masks of another size, or another number of channels, than an image."""
     if tuple(mask.shape) not in ((1, *shape[1:]), shape):
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise file.error("mask", f"must have shape {shape[1:]} or {shape} by y, got {found}")
-    if not _is_binary(mask) or not bool(mask.any()):
-        raise file.error("mask", "must be 1 where y was observed, 0 where lost, and not all 0")
-    return mask
-
-
-def _is_binary(mask: Tensor) -> bool:
-    return bool(((mask == 0) | (mask == 1)).all())
+        raise UserError(
+            f"{what} has shape {shape}, its mask {tuple(mask.shape)}: a mask needs the size of the "
+            "image"
+        )
 
 
 def _masking(mask: Tensor, image_shape: ImageShape, *, noise_std: float) -> Inpainting:

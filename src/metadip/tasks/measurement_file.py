@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from metadip.data.images import read_image
+from metadip.limits import check_archive, check_bytes, check_image
 from metadip.physics.operators import ImageShape
 from metadip.types import UserError
 
@@ -80,6 +81,9 @@ class MeasurementFile:
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             wanted = "floating-point numbers" if complex_too else "real floating-point numbers"
             raise self.error(key, f"must be an array of {wanted}, got {kind}")
+        if value.layout != torch.strided or value.is_meta:
+            raise self.error(key, f"must be an ordinary array, got {value.layout} {value.device}")
+        check_bytes(4 * value.numel(), f"{self.path}: {key}")
         value = value.detach().to(torch.complex64 if is_complex else torch.float32)
         n_bad = int((~value.isfinite()).sum())
         if n_bad:
@@ -96,6 +100,8 @@ class MeasurementFile:
         value = self.scalar(key)
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.error(key, f"must be a whole number, got {value!r}")
+        if not -(2**63) <= value < 2**63:
+            raise self.error(key, "must be below 2**63")
         if minimum is not None and value < minimum:
             raise self.error(key, f"must be at least {minimum}, got {value}")
         return value
@@ -133,10 +139,11 @@ class MeasurementFile:
 
     def check_image_shape(self, key: str, shape: tuple[Any, ...]) -> ImageShape:
         """Return (C, H, W) if it has 1 to 4 channels and no size is below 1."""
-        if not all(isinstance(size, int) and size >= 1 for size in shape):
-            raise self.error(key, f"must be three whole numbers C, H, W of at least 1, got {shape}")
+        if not all(isinstance(size, int) and 1 <= size < 2**31 for size in shape):
+            raise self.error(key, "must be three whole numbers C, H, W of at least 1")
         if shape[0] > _MAX_CHANNELS:
             raise self.error(key, f"has {shape[0]} channels in (C, H, W) = {shape}; at most 4")
+        check_image(shape, f"{self.path}: an image of {shape}")
         return shape[0], shape[1], shape[2]
 
     def truth(self, shape: ImageShape) -> Tensor | None:
@@ -151,6 +158,7 @@ class MeasurementFile:
 
 def _read_pt(path: Path) -> Mapping[str, Any]:
     """Read a dictionary written by ``torch.save``, without running code from it."""
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise anything, from KeyError to UnpicklingError
@@ -165,21 +173,24 @@ def _read_pt(path: Path) -> Mapping[str, Any]:
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
     """Read arrays written by ``numpy.savez``; text becomes a string again."""
+    check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            arrays = {key: np.asarray(archive[key]) for key in archive.files}
+            return {key: _plain(array) for key, array in arrays.items()}
     except Exception as error:  # BadZipFile, ValueError for pickles, TypeError for a bare .npy
         raise UserError(
             f"{path}: cannot be read as .npz (truncated, not such a file, or it holds more than "
             "plain arrays)"
         ) from error
-    return {key: _plain(array) for key, array in arrays.items()}
 
 
 def _plain(array: np.ndarray[Any, Any]) -> object:
     """Turn numbers into a tensor and anything else into plain Python values."""
     if array.dtype.kind in "fiubc":
-        native = array.astype(array.dtype.newbyteorder("="))
+        wide = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind, array.dtype)
+        dtype = array.dtype.newbyteorder("=") if array.dtype.itemsize <= 8 else np.dtype(wide)
+        native = array.astype(dtype)
         return torch.from_numpy(native)
     return array.item() if array.ndim == 0 else array.tolist()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from metadip.data.images import SUFFIXES, image_names, image_shape, list_files, read_image
+from metadip.data.images import SUFFIXES, image_shape, list_files, read_image
+from metadip.data.names import image_names
 from metadip.seeding import seed_of_name
 from metadip.tasks.measurement_file import READERS, MeasurementFile
 from metadip.tasks.measurements import load_measurement
@@ -74,7 +75,7 @@ class MeasurementFolder(Dataset[InverseProblem]):
 
     def check(self, index: int, *, whole: bool) -> None:
         """Reject a bad file, judged by size and image header, or after reading it whole."""
-        files = [self.paths[index], *self.truths[index : index + 1]]
+        files = self.files(index)
         for file in files:
             if file.stat().st_size == 0:
                 raise UserError(f"{file} is empty (0 bytes): copy it again or remove it")
@@ -83,6 +84,10 @@ class MeasurementFolder(Dataset[InverseProblem]):
             raise _unequal(files[1], sizes[1], files[0], sizes[0])
         if whole:
             self[index]
+
+    def files(self, index: int) -> list[Path]:
+        """Return the measurement and, if there is one, its truth."""
+        return [self.paths[index], *self.truths[index : index + 1]]
 
 
 def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> list[Path]:

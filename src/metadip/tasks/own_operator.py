@@ -17,6 +17,8 @@ from torch import Tensor
 
 from metadip.physics.operators import ImageShape
 from metadip.physics.scaling import operator_scale
+from metadip.seeding import Stream, seed_of
+from metadip.tasks.arguments import as_grey, one_image_shape
 from metadip.tasks.measurement_file import MeasurementFile
 from metadip.types import InverseProblem, UserError
 
@@ -24,7 +26,7 @@ ShapeOf = Callable[[Tensor, Physics], ImageShape]
 
 
 class OwnOperator:
-    """Read measurements whose operator comes from ``package.module:factory``.
+    """Read or simulate measurements whose operator comes from ``package.module:factory``.
 
     Model:
         ``factory(content)`` or ``factory()`` returns a deepinv ``Physics``; ``content`` maps the
@@ -32,7 +34,9 @@ class OwnOperator:
         called once per measurement, and gets the content if it has an argument without a default.
         The file holds ``y``, real or complex, as ``physics.A`` gives it for one image, with or
         without the batch dimension; ``image_shape`` (C, H, W) unless the operator gives it;
-        ``noise_std`` and ``x`` if known; everything else is for the factory.
+        ``noise_std`` and ``x`` if known; everything else is for the factory. To simulate, the
+        content is ``image_shape`` alone, y = N(A(x)) with the operator's own noise model, and
+        colour images become grey for operators that measure no others.
     Args:
         spec: module and name; modules in the current folder are found too. The code is run, so this
             is only ever taken from the command line.
@@ -73,6 +77,49 @@ class OwnOperator:
         y, x = matching[0], file.truth(shape)
         scale = operator_scale(physics, shape, like=y) if self.rescale else 1.0
         return InverseProblem(y, physics, shape, x=x, name=file.path.stem, scale=scale)
+
+    @torch.inference_mode(mode=False)
+    def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
+        """Measure ``x`` (1, C, H, W) with the operator and its noise model.
+
+        Random numbers that the factory or the noise model draw from PyTorch's global generator
+        depend on ``seed`` alone.
+
+        Raises:
+            UserError: If the factory fails, or the operator does not measure such an image.
+        """
+        one_image_shape(x)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, Stream.OPERATOR))
+            physics, x = self._operator_for(x)
+            torch.manual_seed(seed_of(seed, Stream.NOISE))
+            with torch.no_grad():
+                y = physics(x)
+        shape = one_image_shape(x)
+        scale = operator_scale(physics, shape, like=y) if self.rescale else 1.0
+        return InverseProblem(y, physics, shape, x=x, name=name, seed=seed, scale=scale)
+
+    def check_size(self, image_shape: ImageShape) -> None:
+        """Accept any size; ``measure`` rejects what the operator cannot measure."""
+
+    def _operator_for(self, x: Tensor) -> tuple[Physics, Tensor]:
+        """Return the operator for an image, and the image, made grey if that alone fits."""
+        try:
+            return self._made_for(x), x
+        except UserError:
+            if x.shape[1] == 1:
+                raise
+            try:
+                return self._made_for(as_grey(x)), as_grey(x)
+            except UserError:
+                pass
+            raise
+
+    def _made_for(self, x: Tensor) -> Physics:
+        shape = one_image_shape(x)
+        physics = self.make({"image_shape": shape})
+        self._measure(physics, shape)
+        return physics.to(x.device)
 
     def make(self, content: Mapping[str, Any]) -> Physics:
         """Return the operator of one measurement."""
@@ -147,9 +194,13 @@ def _find(spec: str) -> Callable[..., Any]:
 
 def _takes_content(factory: Callable[..., Any], spec: str) -> bool:
     """Return whether a factory takes the content of the file."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (ValueError, TypeError) as error:
+        raise UserError(f"physics={spec} is not a function that makes an operator") from error
     needed = [
         p
-        for p in inspect.signature(factory).parameters.values()
+        for p in parameters
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
     if len(needed) > 1 or any(p.kind is p.KEYWORD_ONLY for p in needed):

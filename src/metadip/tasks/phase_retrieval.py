@@ -25,7 +25,7 @@ class PhaseRetrievalTask:
         As in ``CompressiveSensingTask``, but with amplitudes (not intensities); A is real, so the
         signs are lost.
     Args:
-        ratio: M / N, in (0, 8].
+        ratio: M / N, in (0, 8], or (low, high) from which each image draws.
         noise_std: level in units of y, or (low, high) from which each image draws uniformly.
         operator: "structured" (fast, any size), or "gaussian" (dense matrix).
         max_bytes: largest dense matrix, in bytes of float32.
@@ -37,9 +37,10 @@ class PhaseRetrievalTask:
 
     reads_images: ClassVar[bool] = False
     same_size: ClassVar[bool] = False
+    max_ratio: ClassVar[float] = 8
     n_layers: ClassVar[int] = 2
 
-    ratio: float
+    ratio: float | Sequence[float]
     _: KW_ONLY
     noise_std: float | Sequence[float]
     operator: OperatorKind
@@ -47,7 +48,7 @@ class PhaseRetrievalTask:
 
     def __post_init__(self) -> None:
         """Check the arguments before anything is measured."""
-        sensing.check_sensing(self, max_ratio=8)
+        sensing.check_sensing(self)
 
     def physics_of(self, linear: LinearPhysics) -> Physics:
         """Return the forward operator x -> |A vec(x)|."""

@@ -21,10 +21,11 @@ from metadip.physics.operators import (
     draw_sensing,
 )
 from metadip.tasks.arguments import (
-    check_ratio,
+    draw_number,
     is_finite_number,
     middle_noise_std,
     noise_range,
+    number_range,
     one_image_shape,
 )
 from metadip.tasks.measurement_file import MeasurementFile
@@ -36,8 +37,13 @@ class SensingSettings(Protocol):
     """The settings of a sensing task that the functions below read."""
 
     @property
-    def ratio(self) -> float:
-        """M / N."""
+    def ratio(self) -> float | Sequence[float]:
+        """M / N, or (low, high)."""
+        ...
+
+    @property
+    def max_ratio(self) -> float:
+        """Largest M / N that makes sense."""
         ...
 
     @property
@@ -65,15 +71,15 @@ class SensingSettings(Protocol):
         ...
 
 
-def check_sensing(task: SensingSettings, *, max_ratio: float) -> None:
+def check_sensing(task: SensingSettings) -> None:
     """Check the arguments of a sensing task.
 
     Raises:
-        UserError: If ``ratio`` is not in (0, max_ratio], ``noise_std`` is out of range,
+        UserError: If ``ratio`` is not in (0, task.max_ratio], ``noise_std`` is out of range,
             ``operator`` is unknown, or ``max_bytes`` is not a positive number.
     """
     noise_range(task.noise_std)
-    check_ratio(task.ratio, max_ratio=max_ratio)
+    _ratios(task)
     if task.operator not in get_args(OperatorKind):
         known = ", ".join(get_args(OperatorKind))
         raise UserError(f"task.operator={task.operator!r} is unknown; choose from {known}")
@@ -88,7 +94,8 @@ def check_image_size(task: SensingSettings, image_shape: ImageShape) -> None:
         UserError: If the matrix is above ``task.max_bytes``.
     """
     if task.operator == "gaussian":
-        check_matrix_size(image_shape, _count(task, image_shape), max_bytes=task.max_bytes)
+        most = _count(_ratios(task)[1], image_shape)
+        check_matrix_size(image_shape, most, max_bytes=task.max_bytes)
 
 
 def sense(x: Tensor, task: SensingSettings, *, seed: int, name: str) -> InverseProblem:
@@ -100,7 +107,7 @@ def sense(x: Tensor, task: SensingSettings, *, seed: int, name: str) -> InverseP
     linear = draw_sensing(
         task.operator,
         shape,
-        n_measurements=_count(task, shape),
+        n_measurements=_count(draw_number(*_ratios(task), seed=seed), shape),
         seed=operator_seed(seed),
         max_bytes=task.max_bytes,
         n_layers=task.n_layers,
@@ -181,6 +188,10 @@ def _kind_of(file: MeasurementFile, fallback: OperatorKind) -> OperatorKind:
     return cast("OperatorKind", kind)
 
 
-def _count(task: SensingSettings, image_shape: ImageShape) -> int:
+def _ratios(task: SensingSettings) -> tuple[float, float]:
+    return number_range(task.ratio, key="ratio", above=0, at_most=task.max_ratio)
+
+
+def _count(ratio: float, image_shape: ImageShape) -> int:
     """Return the number of measurements of an image."""
-    return max(1, round(task.ratio * math.prod(image_shape)))
+    return max(1, round(ratio * math.prod(image_shape)))

@@ -12,6 +12,8 @@ from torch import Tensor
 from metadip.data.weights import check_weights
 from metadip.physics.noise import task_generator
 from metadip.physics.operators import ImageShape
+from metadip.seeding import Stream, generator_of
+from metadip.tasks.arguments import is_finite_number
 from metadip.tasks.measurement_file import MeasurementFile
 from metadip.tasks.protocol import Entries, ReconstructionTask
 from metadip.types import InverseProblem, UserError
@@ -28,8 +30,11 @@ class TaskMixture:
     Args:
         tasks: tasks by name, none of them a mixture.
         weights: one per task, at least 0, in any unit; 0 leaves a task out.
+        grey: probability that an image is made grey before it is measured, for priors that serve
+            any number of channels.
     Raises:
-        UserError: If a task is a mixture itself; see also ``check_weights``.
+        UserError: If a task is a mixture itself, or ``grey`` is not in [0, 1]; see also
+            ``check_weights``.
     """
 
     reads_images: ClassVar[bool] = False
@@ -38,6 +43,7 @@ class TaskMixture:
     tasks: Mapping[str, ReconstructionTask]
     _: KW_ONLY
     weights: Mapping[str, float]
+    grey: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the arguments before anything is measured."""
@@ -45,6 +51,8 @@ class TaskMixture:
             if isinstance(task, TaskMixture):
                 raise UserError(f"task.tasks.{name} is a mixture: name its tasks one by one")
         check_weights(self.weights, self.tasks, key="task.weights")
+        if not is_finite_number(self.grey) or not 0 <= self.grey <= 1:
+            raise UserError(f"task.grey={self.grey!r} must be a probability, 0 to 1")
 
     def draw(self, seed: int) -> str:
         """Return the name of the task of the image with ``seed``."""
@@ -54,6 +62,8 @@ class TaskMixture:
 
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
+        if self.grey and torch.rand((), generator=generator_of(seed, Stream.GREY)) < self.grey:
+            x = x.mean(dim=1, keepdim=True)
         return self.tasks[self.draw(seed)].measure(x, seed=seed, name=name)
 
     def read(self, file: MeasurementFile) -> InverseProblem:

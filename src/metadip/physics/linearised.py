@@ -1,0 +1,135 @@
+"""Least squares around an image, with nothing but the forward operator and its derivatives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from deepinv.physics import LinearPhysics, Physics
+from torch import Tensor
+
+from metadip.types import InverseProblem
+
+CONVERGED = 1e-6  # of ||J^T r||^2, relative to where it began: nothing worth a step is left
+
+
+class Linearised:
+    """Return A(x), and the products of its Jacobian J at x, of any differentiable operator.
+
+    Shape:
+        ``value``: as y. ``pull``: like y -> like x. ``push``: like x -> like y.
+    Args:
+        physics: ``A`` is differentiable once if it is linear, else twice.
+        x: (1, C, H, W).
+    """
+
+    def __init__(self, physics: Physics, x: Tensor) -> None:
+        self.physics = physics
+        with torch.enable_grad():
+            self._x = x.detach().requires_grad_()
+            self._y: Tensor = physics.A(self._x)
+            self._dual = torch.zeros_like(self._y).requires_grad_()
+            self._slope: Tensor | None = None
+            if not isinstance(physics, LinearPhysics):  # J^T u, linear in u, whose derivative is J
+                (self._slope,) = torch.autograd.grad(
+                    self._y, self._x, self._dual, create_graph=True
+                )
+        self.value = self._y.detach()
+
+    def pull(self, residual: Tensor) -> Tensor:
+        """Return J^T r."""
+        (gradient,) = torch.autograd.grad(self._y, self._x, residual, retain_graph=True)
+        return gradient
+
+    def push(self, direction: Tensor) -> Tensor:
+        """Return J d."""
+        if self._slope is None:
+            with torch.no_grad():
+                y: Tensor = self.physics.A(direction)
+            return y
+        (y,) = torch.autograd.grad(self._slope, self._dual, direction, retain_graph=True)
+        return y
+
+
+class Correction(NamedTuple):
+    """How an image has to change to agree with a measurement.
+
+    Shape:
+        ``steepest``, ``full``: (1, C, H, W). ``residual``: as y.
+    Args:
+        steepest: along the negative gradient of ||A(x) - y||^2, as far as the linearised operator
+            says is best.
+        full: after all iterations.
+        residual: y - A(x).
+    """
+
+    steepest: Tensor
+    full: Tensor
+    residual: Tensor
+
+
+def correction(problem: InverseProblem, x: Tensor, *, iterations: int) -> Correction:
+    """Return the change of an image by conjugate gradients on min_d ||J d - (y - A(x))||^2.
+
+    Model:
+        CGLS from d = 0 with J the Jacobian of A at x. Its first iterate is steepest descent with
+        exact line search, which is the projection onto the measurement where the rows of J are
+        orthogonal and of equal norm, as in inpainting, single-coil MRI and structured sensing; it
+        needs no operator norm. More iterations help where J is ill-conditioned, as in deblurring
+        and tomography; few of them hardly amplify noise. It stops early where it has converged.
+    Args:
+        problem: of one image.
+        x: (1, C, H, W).
+        iterations: at least 1.
+    Cost:
+        One evaluation of J and one of J^T per iteration.
+    References:
+        Hestenes and Stiefel (1952), Methods of Conjugate Gradients for Solving Linear Systems.
+    """
+    operator = Linearised(problem.physics, x)
+    residual = problem.y - operator.value
+    left, full = residual, torch.zeros_like(x)
+    steepest = full
+    direction = gradient = operator.pull(left)
+    energy = first = _energy(gradient)
+    for k in range(iterations):
+        image = operator.push(direction)
+        length = _energy(image)
+        if not length > 0:
+            break
+        step = energy / length
+        full = full + step * direction
+        left = left - step * image
+        steepest = full if k == 0 else steepest
+        if k == iterations - 1:
+            break
+        gradient = operator.pull(left)
+        before, energy = energy, _energy(gradient)
+        if not energy > CONVERGED * first:
+            break
+        direction = gradient + energy / before * direction
+    return Correction(steepest, full, residual)
+
+
+def constant_fit(problem: InverseProblem) -> Tensor:
+    """Return the image of one value, (1, C, H, W), that explains y best.
+
+    Model:
+        c = <A(1), y> / ||A(1)||^2, the least-squares answer for operators with A(c 1) = c A(1),
+        linear or not; 0 where A(1) is 0.
+    """
+    y = problem.y
+    dtype = torch.float64 if y.dtype in (torch.float64, torch.complex128) else torch.float32
+    ones = torch.ones((1, *problem.image_shape), dtype=dtype, device=y.device)
+    with torch.no_grad():
+        seen = problem.physics.A(ones)
+    energy = _energy(seen)
+    return ones * (_inner(seen, y) / energy if energy > 0 else 0.0)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return (a.conj() * b).real.sum() if a.is_complex() else (a * b).sum()
+
+
+def _energy(tensor: Tensor) -> Tensor:
+    return tensor.abs().square().sum()

@@ -1,0 +1,165 @@
+"""A network that corrects the image that agrees with the measurement: an informed prior."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metadip.physics.linearised import constant_fit, correction
+from metadip.priors.representation import Representation, draw_weights
+from metadip.priors.tiling import in_tiles
+from metadip.registry import registered
+from metadip.seeding import Stream, seed_of
+from metadip.types import Estimate, InverseProblem, Named, Start
+
+TOGETHER = 3  # channels that the network sees together, those of a colour image
+
+
+@registered("informed_network", apart=("learned", "learned_px"))
+class InformedNetwork(Representation):
+    """Correct the present image after a step towards the measurement, again and again.
+
+    Model:
+        x_k = f_theta(z_k, x_{k-1}, q_k, s_k), with z_k = x_{k-1} + eta_k d, where d is the steepest
+        descent of ||A(x) - y||^2 at x_{k-1} with exact line search, q_k = x_{k-1} + the correction
+        by several conjugate gradients, and s_k = ||y - A(x_{k-1})|| / sqrt(N) at the scale of the
+        problem, which is how far x_{k-1} is from the truth if A is random. x_{-1} is the constant
+        image that explains y best. eta_k is learned per step; the last one is repeated. d comes by
+        automatic differentiation, so any differentiable operator serves, linear or not. At step 0
+        of a denoising problem f_theta is an ordinary denoiser.
+
+        Meta-gradients do not pass from a step to those before it: each step learns to improve the
+        images that it meets.
+    Shape:
+        Inputs ``z``, ``x``, ``q`` (B, C, H, W), ``s`` (B, 1). The network takes 3 images and a map,
+        or z alone if it has as many channels as an image. Colour images are seen whole; the
+        channels of others one by one, each as a grey colour image.
+    Args:
+        network: corrects the first three of its channels.
+        n_steps: number of eta_k, at least 1.
+        iterations: conjugate gradients per step, at least 1.
+        learned: whether the stored weights are a learned start.
+        learned_px: side of the images that it was learned on, if known.
+    Raises:
+        ValueError: If a number is below 1, or the network takes or makes another number of
+            channels.
+    References:
+        Jagatap and Hegde (2019), Algorithmic Guarantees for Inverse Imaging with Untrained Network
+        Priors, arXiv:1906.08763 (projected gradient descent with an untrained network). Adler and
+        Oktem (2018), Learned Primal-dual Reconstruction, arXiv:1707.06474 (learned iterations that
+        see operator and gradient).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        n_steps: int,
+        iterations: int,
+        learned: bool = False,
+        learned_px: int | None = None,
+    ) -> None:
+        super().__init__(learned=learned, learned_px=learned_px)
+        if n_steps < 1 or iterations < 1:
+            raise ValueError(
+                f"n_steps and iterations must be at least 1, got {n_steps} and {iterations}"
+            )
+        taken, made = int(network.in_channels), int(network.out_channels)  # type: ignore[arg-type]
+        if made != TOGETHER or taken not in (TOGETHER, 3 * TOGETHER + 1):
+            raise ValueError(
+                f"the network must make {TOGETHER} channels of {TOGETHER} or {3 * TOGETHER + 1}, "
+                f"got {made} of {taken}"
+            )
+        self.network, self.iterations, self.sees_all = network, iterations, taken > TOGETHER
+        self.log_eta = nn.Parameter(torch.zeros(n_steps))
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the images that it sees whole."""
+        return TOGETHER
+
+    @property
+    def weights(self) -> Named:
+        """The weights of the network."""
+        return dict(self.network.named_parameters(prefix="network"))
+
+    @property
+    def any_size(self) -> bool:
+        """The network sees the image."""
+        return True
+
+    def with_channels(self, channels: int) -> InformedNetwork:
+        """Return the prior itself, which serves any number of channels."""
+        return self
+
+    def start(self, problem: InverseProblem) -> Start:
+        """Return theta, and the inputs of step 0."""
+        network = self.network
+        if not self.learned:
+            network = draw_weights(network, seed=seed_of(problem.seed, Stream.WEIGHTS))
+        weights = dict(network.named_parameters(prefix="network"))
+        return Start(weights, self._inputs(constant_fit(problem), problem, 0))
+
+    def refresh(
+        self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
+    ) -> Named:
+        """Return the inputs made of the image of this step; see ``Representation.refresh``."""
+        return self._inputs(estimate.x.detach(), problem, step + 1)
+
+    def _inputs(self, x: Tensor, problem: InverseProblem, step: int) -> Named:
+        """Return the inputs of a step, given the image of the step before."""
+        found = correction(problem, x, iterations=self.iterations if self.sees_all else 1)
+        eta = self.log_eta[min(step, len(self.log_eta) - 1)].exp()
+        s = problem.scale * found.residual.abs().square().sum().sqrt() / math.sqrt(x.numel())
+        return {
+            "z": x + eta * found.steepest,
+            "x": x,
+            "q": x + found.full,
+            "s": s.view(1, 1).to(x.dtype),
+        }
+
+    def forward(  # type: ignore[override]
+        self, size: tuple[int, int], *, z: Tensor, x: Tensor, q: Tensor, s: Tensor
+    ) -> Estimate:
+        """Correct the images ``z``."""
+        n, channels = z.shape[:2]
+        maps: list[Tensor] = [z, x, q] if self.sees_all else [z]
+        if channels != TOGETHER:
+            maps = [m.reshape(n * channels, 1, *size).expand(-1, TOGETHER, -1, -1) for m in maps]
+            s = s.repeat_interleave(channels, dim=0)
+        if self.sees_all:
+            maps.append(s.view(-1, 1, 1, 1).expand(-1, 1, *size))
+        made = in_tiles(self.network, torch.cat(maps, dim=1))
+        if channels != TOGETHER:
+            made = made.mean(dim=1).view(n, channels, *size)
+        return Estimate(made)
+
+    def adopt(self, other: Representation) -> None:
+        """Take the weights of a denoiser of the same width, or of another informed prior.
+
+        What the network sees beside the image that it corrects has no influence at first.
+
+        Raises:
+            ValueError: If the networks differ elsewhere.
+        """
+        given = dict(other.state_dict())
+        own = self.state_dict()
+        for name, tensor in own.items():
+            found = given.get(name)
+            if name == "log_eta":
+                given[name] = _lengthened(found, tensor) if found is not None else tensor
+            elif found is not None and found.ndim == 4 and found.shape[1] < tensor.shape[1]:
+                missing = tensor.shape[1] - found.shape[1]
+                given[name] = F.pad(found, (0, 0, 0, 0, 0, missing))
+        try:
+            self.load_state_dict(given)
+        except RuntimeError as error:
+            raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def _lengthened(given: Tensor, own: Tensor) -> Tensor:
+    """Return as many values as ``own`` has; the last one given is repeated."""
+    return given[torch.arange(len(own)).clamp(max=len(given) - 1)]

@@ -1,0 +1,75 @@
+"""The types of the scripts' own settings; those of groups are annotated in their constructors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, get_type_hints
+
+from metadip.argument_types import Above, Between, check_values
+
+Count = Annotated[int, Between(1)]
+Whole = Annotated[int, Between(0)]
+Seed = Annotated[int, Between(0, 2**63 - 1)]
+
+
+class Fit:
+    """Settings of ``fit``."""
+
+    steps: Whole | None
+    batch_size: Count
+    stacked: bool | None
+    precision: str | int
+    memory_gb: Annotated[float, Above(0)] | None
+    tile_px: Whole
+    backtracking: bool
+
+
+class Script:
+    """Settings of train.py, infer.py and benchmark.py."""
+
+    seed: Seed
+    out: str
+    overwrite: bool
+    threads: Annotated[int, Between(1, 1024)] | None
+    progress: bool
+    max_gb: Annotated[float, Above(0)]
+    debug: bool
+    allow: Sequence[str]
+    image_size: Annotated[int, Between(1, 2**14)] | None
+    # infer.py
+    ckpt: str | None
+    input: str | None
+    measurement: str | None
+    truth: str | None
+    physics: str | None
+    rescale: bool
+    exact: bool | None
+    trust: bool | None
+    gif: bool
+    # train.py
+    start: str | None
+    checkpoint_minutes: Whole
+    val_steps: Sequence[Whole]
+    # benchmark.py
+    faces: str
+    natural: str
+    images: str | None
+    split: str
+    count: Count
+    drunet_weights: str
+    quick: bool
+    methods: Sequence[str] | None
+    tasks: Sequence[str] | None
+    part: str | None
+    device: str
+
+
+def check_script_settings(settings: Mapping[str, Any]) -> None:
+    """Reject values of another type, or out of range.
+
+    Raises:
+        UserError: If there is one; the message names it.
+    """
+    check_values(get_type_hints(Script, include_extras=True), settings)
+    if isinstance(settings.get("fit"), Mapping):
+        check_values(get_type_hints(Fit, include_extras=True), settings["fit"], "fit")

@@ -1,0 +1,172 @@
+"""A network that corrects the image that agrees with the measurement."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from metadip import registry
+from metadip.fitting import Execution, MomentumSGD, fit
+from metadip.physics.linearised import constant_fit, correction
+from metadip.priors import BackProjection, InformedNetwork, LatentNetwork, ResidualUNet
+from metadip.tasks import DenoisingTask, InpaintingTask
+from metadip.types import Estimate, InverseProblem
+from tests.fitting.tiny import EXACT, MSE, SAME, assert_same, image, noisy, sensed
+
+NOTHING = MomentumSGD(lr=0.1, momentum=0.5, n_steps=1, names=())
+
+
+def network(in_channels: int, seed: int = 0) -> ResidualUNet:
+    """Return a network whose corrections are not zero."""
+    built = ResidualUNet(in_channels, out_channels=3, channels=[4, 6])
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in built.parameters():
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
+    return built
+
+
+@cache
+def prior(in_channels: int = 10) -> InformedNetwork:
+    made = InformedNetwork(network(in_channels), n_steps=3, iterations=4, learned=True)
+    with torch.no_grad():
+        made.log_eta.copy_(torch.tensor([0.0, 0.2, -0.1]))
+    return made.requires_grad_(False)
+
+
+def first(problem: InverseProblem, of: InformedNetwork | None = None) -> Tensor:
+    """Return x_0."""
+    return fit([problem], of or prior(), MSE, NOTHING, steps=0)[0].x_hat
+
+
+def test_takes_the_steps_of_its_model():
+    problem = sensed(0, 30, (3, 4, 6))
+    made = InformedNetwork(network(10).double(), n_steps=2, iterations=4, learned=True).double()
+    with torch.no_grad():
+        made.log_eta.copy_(torch.tensor([0.3, -0.2]))
+    x = constant_fit(problem)
+    for eta in torch.tensor([0.3, -0.2, -0.2]).double().exp():
+        found = correction(problem, x, iterations=4)
+        s = (found.residual.norm() / 72**0.5).expand(1, 1, 4, 6)
+        maps = (x + eta * found.steepest, x, x + found.full, s)
+        x = made.network(torch.cat(maps, dim=1)).detach()
+    (result,) = fit([problem], made, MSE, NOTHING, steps=2)
+    torch.testing.assert_close(result.x_hat, x)
+    assert result.end is not None
+    torch.testing.assert_close(dict(result.end.weights), {
+        name: p.detach() for name, p in made.weights.items()
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_any_number_of_channels_and_any_size(channels: int):
+    problem = noisy(1, (channels, 9, 13))
+    assert prior().with_channels(channels) is prior()
+    (result,) = fit([problem], prior(), MSE, NOTHING, steps=2)
+    assert result.x_hat.shape == (1, channels, 9, 13)
+    assert not torch.equal(result.x_hat, problem.y)
+
+
+def test_channels_other_than_three_are_seen_as_grey_images():
+    problem = noisy(2, (2, 8, 8))
+    grey = first(replace(problem, y=problem.y[:, 1:], image_shape=(1, 8, 8)), prior(3))
+    torch.testing.assert_close(first(problem, prior(3))[:, 1:], grey, **SAME)
+    three = problem.y[:, 1:].expand(-1, 3, -1, -1)
+    whole = first(replace(problem, y=three, image_shape=(3, 8, 8)), prior(3))
+    torch.testing.assert_close(grey, whole.mean(dim=1, keepdim=True), **SAME)
+
+
+def test_brightness_does_not_matter():
+    task = InpaintingTask(0.5, noise_std=0.05, per_channel=False)
+    problem = task.measure(image(3), seed=0)
+    bright = replace(problem, y=7 * problem.y)
+    ours, theirs = (fit([p], prior(), MSE, NOTHING, steps=3)[0].x_hat for p in (bright, problem))
+    torch.testing.assert_close(ours, 7 * theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_images_are_independent():
+    problems = [noisy(seed) for seed in range(3)]
+    task = InpaintingTask(0.5, noise_std=0.0, per_channel=False)
+    problems.append(task.measure(image(9), seed=0))
+    alone = [fit([p], prior(), MSE, NOTHING, steps=3)[0] for p in problems]
+    for stacked in (False, True):
+        execution = Execution(stacked=stacked)
+        together = fit(problems, prior(), MSE, NOTHING, steps=3, execution=execution)
+        assert_same(together, alone, **(SAME if stacked else EXACT))
+
+
+def test_tiles_make_no_difference():
+    problem = noisy(6, (3, 50, 41))
+    tiled, whole = (
+        fit([problem], prior(), MSE, NOTHING, steps=2, execution=Execution(tile_px=px))[0].x_hat
+        for px in (16, 0)
+    )
+    torch.testing.assert_close(tiled, whole, **SAME)
+
+
+def test_weights_that_a_rule_moves_are_moved():
+    rule = MomentumSGD(lr=0.05, momentum=0.5, n_steps=1, names=("network.tail.*",))
+    (result,) = fit([noisy(4)], prior(), MSE, rule, steps=3)
+    assert result.end is not None
+    changed = [n for n, t in prior().weights.items() if not torch.equal(t, result.end.weights[n])]
+    assert changed == ["network.tail.weight"]
+
+
+def test_begins_as_the_denoiser_that_it_adopts():
+    denoiser = LatentNetwork(network(3, seed=5), BackProjection(3), learned=True)
+    made = InformedNetwork(network(10), n_steps=2, iterations=2, learned=True)
+    made.adopt(denoiser)
+    problem = DenoisingTask(0.1, clip=False).measure(image(5), seed=1)
+    torch.testing.assert_close(
+        first(problem, made), denoiser.network(problem.y).detach(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_adopts_another_informed_prior():
+    longer = InformedNetwork(network(10, seed=1), n_steps=5, iterations=2, learned=True)
+    longer.adopt(prior())
+    assert longer.log_eta.tolist() == pytest.approx([0.0, 0.2, -0.1, -0.1, -0.1])
+    torch.testing.assert_close(dict(longer.weights), dict(prior().weights), **EXACT)
+    wide = ResidualUNet(10, out_channels=3, channels=[5, 6])
+    with pytest.raises(ValueError, match="size mismatch"):
+        InformedNetwork(wide, n_steps=1, iterations=1).adopt(prior())
+
+
+def test_no_gradient_passes_from_a_step_to_the_one_before():
+    x = image(1).requires_grad_()
+    inputs = prior().start(noisy(1)).inputs
+    made = prior().refresh(inputs, Estimate(x), noisy(1), 0)
+    assert not any(tensor.requires_grad for tensor in made.values())
+
+
+def test_an_untrained_one_draws_its_weights_from_the_seed_and_corrects_nothing_yet():
+    untrained = InformedNetwork(network(10), n_steps=1, iterations=1)
+    one, same, other = (untrained.start(replace(noisy(1), seed=s)).weights for s in (3, 3, 4))
+    name = "network.head.weight"
+    assert torch.equal(one[name], same[name])
+    assert not torch.equal(one[name], other[name])
+    torch.testing.assert_close(first(noisy(1), untrained), noisy(1).y)
+
+
+def test_is_built_from_its_description():
+    built = registry.build("prior", prior().description, learned=True)
+    assert isinstance(built, InformedNetwork)
+    assert built.description == prior().description
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"n_steps": 0}, "n_steps"),
+        ({"iterations": 0}, "iterations"),
+        ({"network": ResidualUNet(6, out_channels=3, channels=[4])}, "3 of 6"),
+        ({"network": ResidualUNet(10, out_channels=1, channels=[4])}, "1 of 10"),
+    ],
+)
+def test_bad_arguments_are_refused(change: dict[str, Any], text: str):
+    arguments: dict[str, Any] = {"network": network(10), "n_steps": 1, "iterations": 1}
+    with pytest.raises(ValueError, match=text):
+        InformedNetwork(**{**arguments, **change})
