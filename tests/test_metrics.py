@@ -6,6 +6,7 @@ import torch
 import torchvision
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from metadip import metrics
 from metadip.metrics import _lpips_metric
 from metadip.report import lpips, nmse, psnr_db, reconstruction_metrics, ssim
 
@@ -45,6 +46,15 @@ def test_ssim_against_scikit_image(channels: int, batch: int):
             gaussian_weights=True, use_sample_covariance=False,
         )  # fmt: skip
         assert values[i].item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [40 * 20, 40 * 13, 1])
+def test_ssim_of_large_images_comes_in_bands(pixels: int, monkeypatch: pytest.MonkeyPatch):
+    """The last band has a row or a few, which are fewer than the window."""
+    images = pair(2, 3, 41, 40)
+    expected = ssim(*images)
+    monkeypatch.setattr(metrics, "SSIM_BAND_PIXELS", pixels)
+    torch.testing.assert_close(ssim(*images), expected, rtol=1e-6, atol=0)
 
 
 def test_ssim_of_images_smaller_than_its_window():

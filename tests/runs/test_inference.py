@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from metadip import config, runs
 from metadip.report import nmse, psnr_db, save_image
 from metadip.tasks import DenoisingTask, save_measurement
+from metadip.types import UserError
 from tests.tiny import infer, save_tiny_prior
 
 DIP = [
@@ -139,6 +141,14 @@ def test_a_scan_as_the_documentation_shows_it(
     infer(*DIP, *settings, "fit.steps=20", f"out={tmp_path / 'out'}")
     curve = json.loads((tmp_path / "out" / "curves.json").read_text("utf-8"))["psnr_db"]
     assert curve[-1] > curve[0] + 2
+
+
+def test_trust_is_for_learned_priors(x: torch.Tensor, tmp_path: Path):
+    save_image(tmp_path / "y.png", x)
+    arguments = [f"measurement={tmp_path / 'y.png'}", f"out={tmp_path / 'out'}", "trust=true"]
+    with pytest.raises(UserError, match=r"^trust=True is for learned priors, not for method=tv: "):
+        runs.infer(config.compose("infer", ["method=tv", *arguments]))
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_animation(prior: Path, x: torch.Tensor, tmp_path: Path):

@@ -14,6 +14,12 @@ from metadip.methods.trust import with_trust
 from metadip.types import FitResult, InverseProblem
 
 
+def starts_learned(method: Method) -> bool:
+    """Return whether a method fits from a learned prior."""
+    prior = getattr(method, "prior", None)
+    return prior is not None and bool(prior.learned)
+
+
 class FitModule(pl.LightningModule):
     """Solve each problem of a predict batch, watched by the trainer's ``FitCallback`` callbacks.
 
@@ -23,7 +29,7 @@ class FitModule(pl.LightningModule):
         method: the reconstruction method.
         exact: see ``with_exact_data``; images are clipped to [0, 1] unless they are read otherwise.
         trust: check results of learned priors, see ``with_trust``: True compares with total
-            variation, None with the noise alone.
+            variation where the noise is not known, None with the noise alone.
     """
 
     def __init__(
@@ -40,8 +46,7 @@ class FitModule(pl.LightningModule):
 
     def _checked(self, problem: InverseProblem, result: FitResult) -> FitResult:
         """Judge a result as the fit left it, then make it agree with y where y is exact."""
-        prior = getattr(self.method, "prior", None)
-        if self.trust is not False and prior is not None and prior.learned:
+        if self.trust is not False and starts_learned(self.method):
             result = with_trust(problem, result, tv=bool(self.trust))
         clip = problem.reading is None and problem.image_shape[0] in (1, 3)
         return with_exact_data(problem, result, exact=self.exact, clip=clip)

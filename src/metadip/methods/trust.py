@@ -20,6 +20,7 @@ from metadip.types import Estimate, FitResult, InverseProblem, UserError
 logger = logging.getLogger(__name__)
 DOUBTFUL = 1.2  # times the noise, or TV's residual: good results are at 0.9 to 1.1 of the noise
 UNEXPLAINED = 0.1  # of y, where nothing is known of the noise but that there is little
+UNLIKE_TV = 0.05  # of y, if TV leaves less; exact y are left at 0.02 to 0.04 by good results
 SLOW = "method=dip callbacks=es_wmv"
 TV_WEIGHT = 0.85  # as conf/denoiser/tv.yaml
 TV_PNP = {"strength": 15 / 255, "penalty": 0.2, "iterations": 20}  # as conf/pnp/untuned.yaml
@@ -29,25 +30,28 @@ def with_trust(problem: InverseProblem, result: FitResult, *, tv: bool) -> FitRe
     """Return a result whose ``checks`` state how well its image explains y; log a doubt.
 
     Model:
-        residual = ||A(x_hat) - y|| / ||y||; over_noise = ||A(x_hat) - y|| over the expected size
-        of the noise, 1 for the truth, and sqrt(2) in denoising for an image as far from the truth
-        as y; over_tv, the same over the residual of a total-variation fit (by plug-and-play ADMM
-        except in denoising). A result is doubtful if one of them is above ``DOUBTFUL`` or, where
-        neither is known, if the residual is above ``UNEXPLAINED``.
+        residual = ||A(x_hat) - y|| / ||y||. Where the size of the noise is known, over_noise is
+        ||A(x_hat) - y|| over it: 1 for the truth, and sqrt(2) in denoising for an image as far from
+        the truth as y; above ``DOUBTFUL`` is doubtful. Elsewhere over_tv is the same over the
+        residual of a total-variation fit (by plug-and-play ADMM except in denoising), which counts
+        where the residual is above ``UNLIKE_TV``: that fit comes close to an exact y, good or bad.
+        Without it, a residual above ``UNEXPLAINED`` is doubtful.
     Args:
         problem: of the result.
         result: of a fit from a learned prior.
-        tv: whether to compare with total variation, too.
+        tv: whether to compare with total variation where the size of the noise is not known; a fit
+            that comes closer to y than the noise is no better, so elsewhere it says nothing.
     Cost: one application of the operator; with ``tv``, a total-variation fit.
     """
     gap, size = _gap(problem, result.x_hat, result.estimate)
-    energy, of_tv = expected_noise_energy(problem), _gap_of_tv(problem) if tv else None
+    energy = expected_noise_energy(problem)
+    of_tv = _gap_of_tv(problem) if tv and energy is None else None
     over_noise = None if energy is None else gap / (problem.scale * math.sqrt(energy))
     over_tv = None if not of_tv else gap / of_tv
     doubt = None
     if over_noise is not None and over_noise > DOUBTFUL:
         doubt = f"it is {over_noise:.2g} times as far from y as the noise allows"
-    elif over_tv is not None and over_tv > DOUBTFUL:
+    elif over_tv is not None and over_tv > DOUBTFUL and gap > UNLIKE_TV * size:
         doubt = f"it is {over_tv:.2g} times as far from y as a total-variation fit"
     elif over_noise is over_tv is None and gap > UNEXPLAINED * size:
         doubt = f"it leaves {100 * gap / size:.0f} % of y unexplained"

@@ -48,6 +48,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     )
     method = build_method(cfg)
     source, places = problems_of(cfg, method), places_of(cfg)
+    _check_trust(cfg, method)
     check_problems(source)
     check_served(source, method, task=_task_of(cfg))
     with locked(prepare_folder(cfg.out)):
@@ -55,6 +56,16 @@ def infer(cfg: config.Config) -> dict[str, Any]:
         _show_log()
         _solve_all(cfg, method, source, places)
         return _summarise(cfg, source.names)
+
+
+def _check_trust(cfg: config.Config, method: Method) -> None:
+    from metadip.methods.fit_module import starts_learned
+
+    if cfg.trust is not None and not starts_learned(method):
+        raise UserError(
+            f"trust={cfg.trust} is for learned priors, not for method={cfg.choices.method}: "
+            "leave it out"
+        )
 
 
 def _solve_all(

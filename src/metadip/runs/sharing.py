@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import signal
 import sys
@@ -74,8 +75,8 @@ def run_processes(
             processes[ours] = process
         left = list(processes)
         while left:
-            for pipe in wait(left, POLL_S):
-                assert isinstance(pipe, Connection)
+            ready = wait(left, POLL_S)
+            for pipe in [pipe for pipe in left if pipe in ready]:
                 if not _listen(pipe, told):
                     _check_end(processes[pipe])
                     left.remove(pipe)
@@ -133,8 +134,6 @@ def _end_with_starter() -> None:
 
     It would keep writing into a run folder that the user may already use for a new run.
     """
-    import os
-
     starter = parent_process()
     assert starter is not None
     starter.join()
