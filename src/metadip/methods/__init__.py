@@ -1,5 +1,6 @@
 """Methods that a user can choose to solve a task, all of them deepinv Reconstructors."""
 
+from metadip.methods.admm_tv import TotalVariationADMM
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
@@ -11,6 +12,7 @@ from metadip.methods.loading import load
 from metadip.methods.method import Method
 from metadip.methods.pnp import PnPADMM
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
+from metadip.methods.wiener import Wiener
 from metadip.physics.splitting import image_shape_of
 
 __all__ = [
@@ -27,7 +29,9 @@ __all__ = [
     "Method",
     "PnPADMM",
     "SingleImageStart",
+    "TotalVariationADMM",
     "Wavelet",
+    "Wiener",
     "from_single_image",
     "from_weights",
     "image_shape_of",

@@ -18,17 +18,17 @@ from metadip.physics.splitting import ImageShape, Measured, real_dtype, split
 from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, FitResult, FitState, InverseProblem
 
-Images = Callable[[InverseProblem, Denoiser], Iterator[Tensor]]
-Check = Callable[[InverseProblem, Denoiser, str], None]
+Images = Callable[[InverseProblem, Any], Iterator[Tensor]]
+Check = Callable[[InverseProblem, Any, str], None]
 
 
 class Iterative(Reconstructor):
-    """Reconstruct by an iteration around a denoiser.
+    """Reconstruct by an iteration, around a denoiser or without one.
 
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
     Args:
-        denoiser: one of ``metadip.methods.denoisers``, or deepinv's.
+        denoiser: one of ``metadip.methods.denoisers``, or deepinv's; None without.
         images: yields, for a problem and the denoiser, the start (1, C, H, W) and then the image of
             each step.
         steps: number of steps, at least 1.
@@ -37,7 +37,7 @@ class Iterative(Reconstructor):
     """
 
     def __init__(
-        self, denoiser: Denoiser, *, images: Images, steps: int, check: Check, rescale: bool
+        self, denoiser: Denoiser | None, *, images: Images, steps: int, check: Check, rescale: bool
     ) -> None:
         super().__init__()
         self.denoiser = denoiser

@@ -1,0 +1,98 @@
+"""Wiener deconvolution, the closed-form answer to a circular blur."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from deepinv.models import WienerDeconvolution
+from deepinv.physics import BlurFFT, GaussianNoise
+from torch import Tensor
+
+from metadip.methods.iteration import Iterative
+from metadip.types import InverseProblem, UserError
+
+NOISES, SIGNALS = ("known", "estimated"), ("natural", "flat")
+MIN_NOISE_STD = 1e-4  # a quarter of 8-bit rounding; without noise, small values of H would explode
+MAD = 0.6745  # median absolute value of N(0, 1)
+
+
+class Wiener(Iterative):
+    """Undo a circular blur by deepinv's ``WienerDeconvolution``.
+
+    Model:
+        X(f) = H*(f) Y(f) / (|H(f)|^2 + sigma^2 / S(f)). S is the power spectrum of the image: the
+        same at all frequencies, with the mean square of y (flat), or c / |f|^2 with the variance of
+        y, as photographs have it (natural). An estimated sigma is the median absolute value of the
+        finest diagonal Haar coefficients of y over 0.6745, for each channel, then averaged.
+    Args:
+        noise: known reads the level from the operator's Gaussian noise; estimated looks at y.
+        signal: natural or flat.
+    Raises:
+        UserError: If an argument is unknown; when called, if the operator is no circular blur, or
+            noise=known and its noise is not Gaussian.
+    References:
+        Donoho (1995), De-noising by Soft-Thresholding (the estimate of sigma).
+    """
+
+    def __init__(self, *, noise: str, signal: str) -> None:
+        for key, value, known in (("noise", noise, NOISES), ("signal", signal, SIGNALS)):
+            if value not in known:
+                raise UserError(f"method.{key}={value} is unknown; choose from {', '.join(known)}")
+        images = partial(_images, estimated=noise == "estimated", natural=signal == "natural")
+        check = partial(_check, estimated=noise == "estimated")
+        super().__init__(
+            None,
+            images=lambda problem, _: images(problem),
+            steps=1,
+            check=lambda problem, _, task: check(problem, task),
+            rescale=False,
+        )
+
+
+def _check(problem: InverseProblem, task: str, *, estimated: bool) -> None:
+    if not isinstance(problem.physics, BlurFFT):
+        raise UserError(
+            f"method=wiener undoes circular blurs (task=deblur); for {task} use method=admm_tv or "
+            "method=dip"
+        )
+    if not estimated and not isinstance(problem.physics.noise_model, GaussianNoise):
+        raise UserError(
+            f"method=wiener needs the level of Gaussian noise, and {task} has "
+            f"{type(problem.physics.noise_model).__name__}: set method.noise=estimated"
+        )
+
+
+def _images(problem: InverseProblem, *, estimated: bool, natural: bool) -> Iterator[Tensor]:
+    """Yield y and the deconvolved image."""
+    y, physics = problem.y, problem.physics
+    yield y
+    level = estimated_noise_std(y) if estimated else float(physics.noise_model.sigma)
+    level = max(level, MIN_NOISE_STD)
+    ratio = level**2 / (_natural_spectrum(y) if natural else y.square().mean().expand(1, 1, 1, 1))
+    width = y.shape[-1] // 2 + 1
+    yield WienerDeconvolution(ratio.expand(1, 1, y.shape[-2], width))(y, physics)
+
+
+def estimated_noise_std(y: Tensor) -> float:
+    """Return the level of white noise on an image (1, C, H, W), see ``Wiener``."""
+    height, width = (side - side % 2 for side in y.shape[-2:])
+    a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
+    diagonal = ((a - b - c + d) / 2).abs().flatten(2)
+    if not diagonal.numel():
+        return 0.0
+    return float(diagonal.median(dim=2).values.mean()) / MAD
+
+
+def _natural_spectrum(y: Tensor) -> Tensor:
+    """Return c / |f|^2 on the half spectrum (1, 1, H, W / 2 + 1), with the variance of y."""
+    height, width = y.shape[-2:]
+    rows = torch.fft.fftfreq(height, device=y.device, dtype=y.dtype)[:, None]
+    f_squared = rows.square() + torch.fft.fftfreq(width, device=y.device, dtype=y.dtype).square()
+    f_squared[0, 0] = torch.inf
+    power: Tensor = y.var(dim=(-2, -1)).mean() * height * width / (1 / f_squared).sum()
+    spectrum: Tensor = (power / f_squared)[:, : width // 2 + 1]
+    spectrum[0, 0] = y.square().mean() * height * width  # the mean is as good as known
+    floor = torch.finfo(y.dtype).tiny
+    return torch.clamp(spectrum, min=floor)[None, None]

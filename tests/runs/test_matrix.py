@@ -1,0 +1,89 @@
+"""Every method on every task: it reconstructs the image, or says in one line why not."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from metadip import config, runs
+from metadip.composing import names_in
+from metadip.methods import Method
+from metadip.physics.splitting import real_dtype
+from metadip.tasks import TASKS
+from metadip.types import FitResult, InverseProblem, UserError
+
+SMALL = ["prior.network.channels=[4,4]", "prior.network.skip_channels=[2,2]"]
+SETTINGS: dict[str, list[str]] = {
+    "aseq_dip": SMALL,
+    "denoiser": ["denoiser=tv"],
+    "dip": SMALL,
+    "dip_es": SMALL,
+    "dip_sure": SMALL,
+    "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
+    "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
+    "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
+    "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
+    "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
+    "admm_tv": ["method.iterations=2"],
+}
+STEPS = ("aseq_dip", "dip", "dip_es", "dip_sure", "dop", "drp", "gp_dip", "metadip", "metasiren",
+         "single_image", "supervised")  # fmt: skip
+METHODS = [name for name in names_in("method") if name != "drunet"]  # its weights are a download
+QUICK = ("wiener", "admm_tv", "tv")
+BACK_PROJECTS = set(TASKS) - {"cpr", "mri", "jpeg"}  # the input is A^T y, of three channels
+SERVED = {
+    "aseq_dip": BACK_PROJECTS,
+    "supervised": BACK_PROJECTS,
+    "bm3d": {"denoise"},
+    "denoiser": {"denoise"},
+    "nlm": {"denoise"},
+    "tv": {"denoise"},
+    "wavelet": {"denoise"},
+    "dip_sure": {"denoise"},
+    "wiener": {"deblur"},
+    "pnp_admm": set(TASKS) - {"jpeg"},
+    "admm_tv": set(TASKS) - {"jpeg", "cpr"},
+}  # method -> the tasks that it serves; others serve all
+
+
+@cache
+def method_of(name: str) -> Method:
+    steps = ["fit.steps=2"] if name in STEPS else []
+    words = [f"method={name}", *SETTINGS.get(name, []), *steps]
+    return runs.build_method(config.compose("infer", words))
+
+
+@cache
+def problem_of(name: str) -> InverseProblem:
+    settings = ["task.operator=structured"] if name in ("cs", "cpr") else []
+    task = config.build(config.compose("infer", [f"task={name}", *settings]).task)
+    x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    problem: InverseProblem = task.measure(x, seed=0, name="image")
+    return problem
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "method",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
+)
+def test_pair(method: str, task: str) -> None:
+    solver, problem = method_of(method), problem_of(task)
+    if task not in SERVED.get(method, set(TASKS)):
+        with pytest.raises(UserError) as refusal:
+            solved(solver, problem, task)
+        assert str(refusal.value)
+        assert "\n" not in str(refusal.value)
+        return
+    result = solved(solver, problem, task)
+    assert result.x_hat.shape == (1, *problem.image_shape)
+    assert result.x_hat.dtype == real_dtype(problem.y)
+    assert result.x_hat.isfinite().all()
+    assert problem.x is not None
+    assert problem.read(result.x_hat).shape == problem.x.shape
+
+
+def solved(solver: Method, problem: InverseProblem, task: str) -> FitResult:
+    solver.check(problem, task=f"task={task}")
+    (result,) = solver.reconstruct([problem])
+    return result
