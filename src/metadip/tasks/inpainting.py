@@ -112,7 +112,9 @@ def draw_mask(shape: ImageShape, *, ratio: float, seed: int) -> Tensor:
 def _mask_of(file: MeasurementFile, shape: ImageShape) -> Tensor:
     """Return the mask of observed values, zeros and ones, (1, H, W) or (C, H, W)."""
     value = file.get("mask", "1 where a value of y was observed, 0 where it was lost")
-    mask = value.float() if isinstance(value, Tensor) else torch.empty(0)
+    mask = torch.empty(0)
+    if isinstance(value, Tensor) and not value.is_complex():
+        mask = value.float()
     mask = mask[None] if mask.ndim == 2 else mask
     if tuple(mask.shape) not in ((1, *shape[1:]), shape):
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
