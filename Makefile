@@ -40,7 +40,7 @@ test-all: env ## all tests; those that need a GPU are skipped where there is non
 	$(PYTHON) -m pytest -m ""
 
 attack: env ## damaged files, bad command lines, kills and a thousand fits; prints the counts
-	$(PYTHON) -m pytest -m "" -q tests/security
+	$(PYTHON) -m pytest -m "" -q --disable-warnings tests/security
 
 smoke: env ## train for two steps on the built-in pictures, then restore one with the result
 	rm -rf $(SMOKE)

@@ -64,7 +64,7 @@ def damaged_tree(tree: Any, rng: random.Random) -> Any:
     elif kind == 1 and isinstance(parent, dict):
         parent[rng.choice(("x", "type", "channels", "size_px"))] = rng.choice(VALUES)
     elif kind == 2:
-        parent[key] = nested(rng.choice((3, 100, 5000)))
+        parent[key] = nested(rng.choice((3, 30, 150)))
     elif kind == 3 and isinstance(node, int | float) and not isinstance(node, bool):
         parent[key] = node * rng.choice((-1, 0, 0.5, 1000, 10**6, 10**12))
     else:

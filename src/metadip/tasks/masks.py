@@ -105,7 +105,9 @@ def checked_mask(file: MeasurementFile) -> Tensor:
         UserError: If it is missing, has another rank, is not binary or loses every pixel.
     """
     value = file.get("mask", f"{KEPT}; or give task.mask=FILE")
-    mask = value.float() if isinstance(value, Tensor) else torch.empty(0)
+    mask = torch.empty(0)
+    if isinstance(value, Tensor) and not value.is_complex():
+        mask = value.float()
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or not mask.numel():
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

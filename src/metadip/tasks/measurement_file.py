@@ -53,7 +53,11 @@ class MeasurementFile:
             raise UserError(f"no measurement file '{self.path}': check the path")
         reader = READERS.get(self.path.suffix.lower())
         if reader is not None:
-            return reader(self.path)
+            content = reader(self.path)
+            for key, value in content.items():
+                if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_meta):
+                    raise self.error(key, "is sparse or without values: save an ordinary array")
+            return content
         if self.images:
             return {"y": read_image(self.path, channels=None)}
         raise UserError(
@@ -81,8 +85,6 @@ class MeasurementFile:
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             wanted = "floating-point numbers" if complex_too else "real floating-point numbers"
             raise self.error(key, f"must be an array of {wanted}, got {kind}")
-        if value.layout != torch.strided or value.is_meta:
-            raise self.error(key, f"must be an ordinary array, got {value.layout} {value.device}")
         check_bytes(4 * value.numel(), f"{self.path}: {key}")
         value = value.detach().to(torch.complex64 if is_complex else torch.float32)
         n_bad = int((~value.isfinite()).sum())
@@ -99,7 +101,7 @@ class MeasurementFile:
         """Return a whole number."""
         value = self.scalar(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.error(key, f"must be a whole number, got {value!r}")
+            raise self.error(key, f"must be a whole number, got {told(value)}")
         if not -(2**63) <= value < 2**63:
             raise self.error(key, "must be below 2**63")
         if minimum is not None and value < minimum:
@@ -110,7 +112,9 @@ class MeasurementFile:
         """Return the noise level, or ``fallback`` if the file has none."""
         value = self.scalar("noise_std") if "noise_std" in self.content else fallback
         if not isinstance(value, float | int) or not 0 <= value < math.inf:
-            raise self.error("noise_std", f"must be a finite number of at least 0, got {value!r}")
+            raise self.error(
+                "noise_std", f"must be a finite number of at least 0, got {told(value)}"
+            )
         return float(value)
 
     def image(self, key: str) -> Tensor:
@@ -134,7 +138,8 @@ class MeasurementFile:
         value = self.get("image_shape")
         sizes = value.tolist() if isinstance(value, Tensor) else value
         if not isinstance(sizes, list | tuple) or len(sizes) != 3:
-            raise self.error("image_shape", f"must be three whole numbers C, H, W, got {sizes!r}")
+            found = told(sizes)
+            raise self.error("image_shape", f"must be three whole numbers C, H, W, got {found}")
         return self.check_image_shape("image_shape", tuple(sizes))
 
     def check_image_shape(self, key: str, shape: tuple[Any, ...]) -> ImageShape:
@@ -154,6 +159,14 @@ class MeasurementFile:
         if tuple(x.shape[1:]) != shape:
             raise self.error("x", f"must have the image's shape {shape}, got {tuple(x.shape[1:])}")
         return x
+
+
+def told(value: object) -> str:
+    """Return a value for an error, in one short line."""
+    if isinstance(value, Tensor):
+        return f"an array {tuple(value.shape[:5])} of {value.dtype}"
+    text = f"2**{value.bit_length()}" if isinstance(value, int) and value > 2**63 else repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _read_pt(path: Path) -> Mapping[str, Any]:

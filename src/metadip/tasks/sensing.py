@@ -28,7 +28,7 @@ from metadip.tasks.arguments import (
     number_range,
     one_image_shape,
 )
-from metadip.tasks.measurement_file import MeasurementFile
+from metadip.tasks.measurement_file import MeasurementFile, told
 from metadip.tasks.protocol import Entries
 from metadip.types import InverseProblem, UserError
 
@@ -184,7 +184,7 @@ def _kind_of(file: MeasurementFile, fallback: OperatorKind) -> OperatorKind:
     """Return the kind of operator that a file names, or ``fallback``."""
     kind, known = file.content.get("operator", fallback), get_args(OperatorKind)
     if not isinstance(kind, str) or kind not in known:
-        raise file.error("operator", f"is {kind!r}; choose from {', '.join(known)}")
+        raise file.error("operator", f"is {told(kind)}; choose from {', '.join(known)}")
     return cast("OperatorKind", kind)
 
 
