@@ -2,6 +2,7 @@
 
 from metadip.callbacks.base import FitCallback
 from metadip.callbacks.below_zero import BelowZero
+from metadip.callbacks.converged import Converged
 from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
 from metadip.callbacks.jitter import LatentJitter
@@ -18,6 +19,7 @@ __all__ = [
     "ESWMV",
     "BelowZero",
     "BestIterate",
+    "Converged",
     "DiscrepancyPrinciple",
     "FitCallback",
     "FitProgress",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from metadip.fitting import Execution
     from metadip.methods import FitReconstructor
 
+TOLERANCE = 1e-3  # of the image; a step below it changes nothing that an eye sees
+
 
 def load(
     ckpt: str = DEFAULT,
@@ -19,6 +21,7 @@ def load(
     steps: int | None = None,
     beyond: str | None = None,
     adam_lr: float | None = None,
+    tolerance: float | None = None,
     rescale: bool = True,
     callbacks: Sequence[Any] = (),
     execution: Execution | None = None,
@@ -35,6 +38,9 @@ def load(
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
         adam_lr: step size of "adam", above 0; None keeps the prior's own. Images larger than those
             that a prior was learned on may need a larger one, see ``docs/meta_training.md``.
+        tolerance: stop an image at a step that changes less than this fraction of it, see
+            ``metadip.callbacks.Converged``; 0 takes all steps; None is 1e-3 for priors that see the
+            image, and 0 for others.
         rescale: bring operators to the scale at which the step sizes were learned, see
             ``metadip.physics.scaling``; a measurement passed as a problem, as in ``reconstruct``,
             brings its own scale.
@@ -42,9 +48,11 @@ def load(
         execution: how images share the device, see ``metadip.fitting.Execution``.
         seed: image i of a batch draws its random streams from ``seed + i``.
     Raises:
-        UserError: If ``beyond`` is unknown, or ``adam_lr`` is not above 0 or given for a rule other
-            than "adam", which does not use it; see also ``metadip.checkpoint.load_prior``.
+        UserError: If ``beyond`` is unknown, ``tolerance`` is negative, or ``adam_lr`` is not above
+            0 or given for a rule other than "adam", which does not use it; see also
+            ``metadip.checkpoint.load_prior``.
     """
+    from metadip.callbacks import Converged
     from metadip.checkpoint import load_prior
     from metadip.config import check_positive
     from metadip.fitting.momentum_sgd import BEYOND
@@ -64,13 +72,18 @@ def load(
                 "method.beyond=adam"
             )
         learned.optimizer.adam_lr = adam_lr
+    if tolerance is None:
+        tolerance = TOLERANCE if learned.prior.refreshes else 0.0
+    elif tolerance:
+        check_positive("method.tolerance", tolerance)
+    stop = [Converged(tolerance)] if tolerance else []
     return FitReconstructor(
         learned.prior,
         objective=learned.objective,
         optimizer=learned.optimizer,
         steps=learned.steps if steps is None else steps,
         rescale=rescale,
-        callbacks=callbacks,
+        callbacks=[*callbacks, *stop],
         execution=execution,
         seed=seed,
     )
