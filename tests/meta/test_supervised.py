@@ -15,9 +15,17 @@ from metadip.meta import (
     InnerLoopSchedule,
     inner_optimizer,
 )
-from metadip.priors import BackProjection, LatentNetwork, ResidualUNet, SkipUNet, draw_weights
+from metadip.meta.learn2learn_maml import Learn2LearnMAML
+from metadip.priors import (
+    BackProjection,
+    InformedNetwork,
+    LatentNetwork,
+    ResidualUNet,
+    SkipUNet,
+    draw_weights,
+)
 from metadip.types import InverseProblem
-from tests.fitting.tiny import MSE_TV, noisy
+from tests.fitting.tiny import MSE_TV, noisy, sensed
 
 SIZE = (3, 8, 8)
 
@@ -28,7 +36,7 @@ class Counting(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.inside, self.batches = network, list[int]()
-        self.in_channels, self.out_channels = 3, 3
+        self.in_channels, self.out_channels = network.in_channels, 3
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Counting":
         twin = Counting(copy.deepcopy(self.inside, memo))
@@ -43,6 +51,12 @@ class Counting(nn.Module):
 
 def without_normalisation() -> nn.Module:
     network = draw_weights(ResidualUNet(3, out_channels=3, channels=[4, 6]), seed=0)
+    nn.init.normal_(network.tail.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    return network
+
+
+def informed_network() -> nn.Module:
+    network = draw_weights(ResidualUNet(13, out_channels=3, channels=[4, 6]), seed=0)
     nn.init.normal_(network.tail.weight, std=0.1, generator=torch.Generator().manual_seed(0))
     return network
 
@@ -115,3 +129,36 @@ def test_a_kept_graph_gives_the_gradient_of_a_new_one():
         found.append([p.grad for p in network.parameters()])
     for again, kept in zip(*found, strict=True):
         torch.testing.assert_close(again, kept, rtol=1e-12, atol=0)
+
+
+def test_where_nothing_adapts_tasks_with_any_measurement_share_their_calls():
+    """Four steps of an informed prior, against the other engine, task by task."""
+    network = Counting(informed_network()).double()
+    prior = InformedNetwork(network, n_steps=3, iterations=3, learned=True).double()
+    rule = inner_optimizer(
+        prior, lr=0.1, momentum=0.6, n_steps=3, per_tensor=True, lr_bounds=(1e-3, 1.0),
+        beyond="hold", names=(),
+    ).double()  # fmt: skip
+    problems = [sensed(0, 90, SIZE), sensed(1, 60, SIZE), double(noisy(2, SIZE))]
+    schedule = InnerLoopSchedule(
+        3, multi_step_weight=1.0, multi_step_from=0, first_order=False, curriculum=Curriculum(),
+        log_error=True, log_floor=1e-5,
+    )  # fmt: skip
+    found = []
+    for learner in (
+        FunctionalMAML(schedule, FunctionalOptions(keep_graphs=True)),
+        Learn2LearnMAML(schedule),
+    ):
+        prior.zero_grad()
+        network.batches.clear()
+        outcome = learner.outer_loss(prior, rule, MSE_TV, problems)
+        outcome.loss.backward()
+        grads = {n: p.grad for n, p in prior.named_parameters() if p.grad is not None}
+        found.append((outcome.step_errors, grads, list(network.batches)))
+    (errors, ours, calls), (expected, theirs, _) = found
+    torch.testing.assert_close(errors, expected, rtol=1e-7, atol=1e-12)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-6, atol=1e-10, msg=name)
+    assert bool(prior.log_eta.grad.all())
+    assert calls == [3] * 4

@@ -124,13 +124,23 @@ def fit(
     return [results[i] for i in range(len(problems))]
 
 
-def groups(problems: Sequence[InverseProblem], *, together: bool) -> list[list[int]]:
-    """Return which problems are fitted together: one each, or all of one size and measurement."""
+def groups(
+    problems: Sequence[InverseProblem], *, together: bool, any_measurement: bool = False
+) -> list[list[int]]:
+    """Return which problems are fitted together.
+
+    Args:
+        problems: in any order.
+        together: all of one image size and, unless ``any_measurement``, one shape of measurement;
+            otherwise each on its own.
+        any_measurement: where no losses are computed, see ``fit_step``.
+    """
     if not together:
         return [[i] for i in range(len(problems))]
     alike: dict[object, list[int]] = {}
     for i, problem in enumerate(problems):
-        alike.setdefault((problem.image_shape, problem.y.shape, problem.y.dtype), []).append(i)
+        measurement = None if any_measurement else (problem.y.shape, problem.y.dtype)
+        alike.setdefault((problem.image_shape, measurement), []).append(i)
     return list(alike.values())
 
 

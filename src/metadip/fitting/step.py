@@ -74,6 +74,7 @@ def fit_step(
     create_graph: bool = False,
     retain_graph: bool = False,
     needs_grads: bool = True,
+    needs_loss: bool = True,
 ) -> StepOutput:
     """Generate, measure, and compute the objective and its gradient.
 
@@ -89,11 +90,16 @@ def fit_step(
         create_graph: keep the graph of the gradient, for meta-training.
         retain_graph: keep the graph of the estimate; ``create_graph`` does so too.
         needs_grads: False for the last step, which makes no update.
+        needs_loss: False where nothing is updated and nobody looks: loss and misfit are NaN, and
+            measurements may have any shape.
     """
     inputs = dict(unknowns.inputs)
     for name, noise in jitter.items():
         inputs[name] = inputs[name] + noise
     estimate = unknowns.generate(inputs)
+    if not needs_loss:
+        unknown = estimate.x.new_full((len(problems),), torch.nan)
+        return StepOutput(estimate, unknown, unknown, ())
     y_hat, y = measured(problems, estimate)
 
     def again(**changed: Tensor) -> Estimate:

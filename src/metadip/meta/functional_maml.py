@@ -64,7 +64,7 @@ class FunctionalMAML:
         fixed = plan.steps == 0 or not optimizer.names
         shared = fixed and not self.options.reptile and keeps_images_apart(prior)
         losses: dict[int, Tensor] = {}
-        for group in groups(problems, together=stacked or shared):
+        for group in groups(problems, together=stacked or shared, any_measurement=shared):
             chosen = [problems[i] for i in group]
             meta = MetaParameters.of(prior, optimizer, [prior.start(p) for p in chosen])
             unknowns = _unknowns(prior, meta, chosen, shared=shared)

@@ -174,6 +174,7 @@ class InnerLoop:
                 draw=draw_of(self.problems, k),
                 create_graph=with_graph and k >= self.plan.first_order_steps,
                 retain_graph=with_graph,
+                needs_loss=bool(self.meta.names),
             )
             errors = square_errors(output.estimate.x, self.problems)
         rest = unknowns.rest if with_graph else ()
