@@ -28,16 +28,17 @@ def test_demo_prints_a_table_and_writes_the_pictures(untrained, tmp_path, capsys
     arguments = ["--ckpt", str(untrained), "--out", str(tmp_path / "demo")]
     assert demo.main([*arguments, "--steps", "1", "--dip-steps", "2"]) == 0
     written = sorted(path.name for path in (tmp_path / "demo").iterdir())
-    assert written == ["cpr.png", "cs.png", "denoise.png"]
+    assert written == ["cpr.png", "cs.png", "denoise.png", "photograph.png"]
     printed = capsys.readouterr().out
-    assert printed.count("| MetaDIP ") == 3
+    assert printed.count("| metadip ") == 4
+    assert printed.count("| total variation ") == 1
     assert printed.count("vanilla DIP, best step") == 3
     assert str(tmp_path / "demo" / "cs.png") in printed
 
 
 def test_default_prior_takes_its_own_steps_and_dip_more():
-    cfg = config.compose("infer")
-    assert all(task.dip_steps > cfg.method.steps for task in demo.TASKS.values())
+    own = demo.build_method([]).steps
+    assert all(task.dip_steps > own > 0 for task in demo.TASKS.values())
 
 
 def test_unknown_prior_ends_in_one_line(tmp_path, capsys):
