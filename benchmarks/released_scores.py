@@ -23,6 +23,7 @@ from metadip.data import CelebA, ImageSource, NaturalPatches, SampleKey, seed_of
 
 # Each prior, the settings of infer.py that use it, and the side of its images in px.
 PRIORS: dict[str, tuple[list[str], int]] = {
+    "photo": (["ckpt=photo"], 64),
     "mixed64": (["ckpt=mixed64"], 64),
     "faces64": (["ckpt=faces64"], 64),
     "natural64": (["ckpt=natural64"], 64),
