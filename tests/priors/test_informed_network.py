@@ -131,6 +131,12 @@ def test_adopts_another_informed_prior():
     longer.adopt(prior())
     assert longer.log_eta.tolist() == pytest.approx([0.0, 0.2, -0.1, -0.1, -0.1])
     torch.testing.assert_close(dict(longer.weights), dict(prior().weights), **EXACT)
+    deep = InformedNetwork(
+        ResidualUNet(13, out_channels=3, channels=[4, 6], blocks=2), n_steps=3, iterations=4,
+        learned=True,
+    )  # fmt: skip
+    deep.adopt(prior())
+    torch.testing.assert_close(first(noisy(7), deep), first(noisy(7)))
     wide = ResidualUNet(13, out_channels=3, channels=[5, 6])
     with pytest.raises(ValueError, match="size mismatch"):
         InformedNetwork(wide, n_steps=1, iterations=1).adopt(prior())

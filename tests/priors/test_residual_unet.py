@@ -41,6 +41,19 @@ def test_any_size_and_number_of_channels(size: tuple[int, int], channels: int):
     assert (network(y) - y).abs().max() > 0
 
 
+def test_more_blocks_add_nothing_at_first_and_reach_further():
+    plain, deep = ResidualUNet(3, **TINY), ResidualUNet(3, **TINY, blocks=3)
+    deep.load_state_dict(trained().state_dict(), strict=False)
+    y = torch.rand(1, 3, 9, 8)
+    torch.testing.assert_close(deep(y), trained()(y))
+    convolutions = 18 * 2 * (2 * (8**2 + 6**2) + 4**2)
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (plain, deep)]
+    assert sizes[1] - sizes[0] == convolutions
+    assert deep.reach_px > plain.reach_px
+    with pytest.raises(ValueError, match="blocks must be at least 1, got 0"):
+        ResidualUNet(3, **TINY, blocks=0)
+
+
 def test_one_scale_needs_no_other():
     network = trained(channels=[8])
     assert network(torch.rand(2, 3, 7, 5)).shape == (2, 3, 7, 5)

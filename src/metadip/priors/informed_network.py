@@ -145,7 +145,8 @@ class InformedNetwork(Representation):
     def adopt(self, other: Representation) -> None:
         """Take the weights of a denoiser of the same width, or of another informed prior.
 
-        What the network sees beside the image that it corrects has no influence at first.
+        What the network sees beside what the other saw, and blocks that the other lacks, have no
+        influence at first.
 
         Raises:
             ValueError: If the networks differ elsewhere.
@@ -154,7 +155,9 @@ class InformedNetwork(Representation):
         own = self.state_dict()
         for name, tensor in own.items():
             found = given.get(name)
-            if name == "log_eta":
+            if found is None and ".more." in name:
+                given[name] = tensor  # a block of a network that was just drawn adds nothing
+            elif name == "log_eta":
                 given[name] = _lengthened(found, tensor) if found is not None else tensor
             elif found is not None and found.ndim == 4 and found.shape[1] < tensor.shape[1]:
                 missing = tensor.shape[1] - found.shape[1]

@@ -49,15 +49,21 @@ class _Up(nn.ConvTranspose2d):
 
 
 class _Block(nn.Module):
-    """Add two 3x3 convolutions with a ReLU between them to the input; nothing is added at first."""
+    """Add two 3x3 convolutions with a ReLU between them to the input; nothing is added at first.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: of input and output.
+        more: further such blocks, one after the other.
+    """
+
+    def __init__(self, channels: int, more: int = 0) -> None:
         super().__init__()
         self.first = _Conv(channels, channels, gain=math.sqrt(2))  # for ReLU
         self.second = _Conv(channels, channels, gain=0.0)
+        self.more = nn.Sequential(*(_Block(channels) for _ in range(more)))
 
     def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = h + self.second(torch.relu(self.first(h)))
+        out: Tensor = self.more(h + self.second(torch.relu(self.first(h))))
         return out
 
 
@@ -66,8 +72,9 @@ class ResidualUNet(nn.Module):
     """Correct an image with a residual U-Net that has no bias and no normalisation.
 
     Model:
-        f(y) = y + tail(u(head(y))). At every scale one residual block h + conv(relu(conv(h))) on
-        the way down and one on the way up; the coarsest scale has one. Between scales a 2x2
+        f(y) = y + tail(u(head(y))). At every scale ``blocks`` residual blocks h +
+        conv(relu(conv(h))) on the way down and as many on the way up; the coarsest scale has them
+        once. Between scales a 2x2
         convolution of stride 2 downwards and its transpose upwards, to whose output what left the
         scale downwards is added. Head and tail are 3x3 convolutions. Without bias, f(a y) =
         a f(y) for every a >= 0, so a denoiser treats brightness, contrast and noise alike at any
@@ -80,12 +87,13 @@ class ResidualUNet(nn.Module):
         in_channels: channels of the input, whose first ``out_channels`` are the image.
         out_channels: channels of the image, 3 for colour.
         channels: width of each scale, finest first.
+        blocks: residual blocks per scale and way, at least 1.
     Raises:
-        ValueError: no scale, widths below 1, or fewer channels in than out.
+        ValueError: no scale, widths or ``blocks`` below 1, or fewer channels in than out.
     References:
         Mohan et al. (2020), Robust and Interpretable Blind Image Denoising via Bias-free CNNs,
-        arXiv:1906.05478. Zhang et al. (2021), DRUNet, arXiv:2008.13751 (wiring, with four blocks
-        where there is one here).
+        arXiv:1906.05478. Zhang et al. (2021), DRUNet, arXiv:2008.13751 (wiring; it has four
+        blocks).
     Example:
         >>> net = ResidualUNet(3, out_channels=3, channels=[8, 16])
         >>> net(torch.zeros(1, 3, 13, 9)).shape
@@ -94,16 +102,21 @@ class ResidualUNet(nn.Module):
 
     description: dict[str, Any]
 
-    def __init__(self, in_channels: int, *, out_channels: int, channels: Sequence[int]) -> None:
+    def __init__(
+        self, in_channels: int, *, out_channels: int, channels: Sequence[int], blocks: int = 1
+    ) -> None:
         super().__init__()
         _check(in_channels, out_channels, channels)
+        if blocks < 1:
+            raise ValueError(f"blocks must be at least 1, got {blocks}")
+        more, self.blocks = blocks - 1, blocks
         self.in_channels, self.out_channels = in_channels, out_channels
         pairs = list(pairwise(channels))
         self.head = _Conv(in_channels, channels[0], gain=1.0)
-        self.encode = nn.ModuleList(_Block(width) for width in channels)
+        self.encode = nn.ModuleList(_Block(width, more) for width in channels)
         self.down = nn.ModuleList(_Down(fine, coarse) for fine, coarse in pairs)
         self.up = nn.ModuleList(_Up(coarse, fine) for fine, coarse in pairs)
-        self.decode = nn.ModuleList(_Block(width) for width in channels[:-1])
+        self.decode = nn.ModuleList(_Block(width, more) for width in channels[:-1])
         self.tail = _Conv(channels[0], out_channels, gain=0.0)
         self.multiple_px = 2 ** (len(channels) - 1)
 
@@ -111,14 +124,15 @@ class ResidualUNet(nn.Module):
     def reach_px(self) -> int:
         """How far from a pixel of the output the input matters: 54 px with four scales.
 
-        Two convolutions at every scale on the way down and up, two at the coarsest, head and tail.
+        Two convolutions a block at every scale on the way down and up, those at the coarsest, head
+        and tail.
         """
-        reach, finer = 1, len(self.down)
+        reach, finer, own = 1, len(self.down), 2 * self.blocks
         for _ in range(finer):  # from the output to the coarsest scale, in pixels of the scale
-            reach = -(-(reach + 2) // 2)
-        reach += 2
+            reach = -(-(reach + own) // 2)
+        reach += own
         for _ in range(finer):
-            reach = 2 * reach + 1 + 2
+            reach = 2 * reach + 1 + own
         return reach + 1
 
     def forward(self, y: Tensor) -> Tensor:
