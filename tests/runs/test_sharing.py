@@ -21,7 +21,6 @@ from tests.processes import TIMEOUT_S
 from tests.runs.test_continuing import fill, n_finished, start, wait_for
 from tests.tiny import infer, save_tiny_prior
 
-
 CPU = ["trainer.accelerator=cpu", "input=photos", "out=out"]
 
 
