@@ -21,6 +21,7 @@ def test_every_row_is_measured(script, tmp_path: Path, monkeypatch, capsys):
         return script.measure(name, size, tile_px, options.rounds)
 
     monkeypatch.setattr(script, "in_a_process", here)
+    monkeypatch.setattr(script, "TILE_PX", 16)
     words = ["--sizes", "32x32", "48x40", "--tiles", "16", "--photograph", "64x48", "--rounds", "1"]
     rows = script.main([*words, "--out", str(tmp_path / "sizes.csv")])
     found = [(row["method"], row["size"], row["tile_px"]) for row in rows]

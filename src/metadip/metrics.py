@@ -75,7 +75,8 @@ def _window_means(values: Tensor) -> Tensor:
     weights = torch.exp(-(places.double() ** 2) / (2 * SSIM_SIGMA_PX**2))
     weights = (weights / weights.sum()).to(values.dtype)
     flat = F.conv2d(values.flatten(0, 1)[:, None], weights.reshape(1, 1, -1, 1))
-    return F.conv2d(flat, weights.reshape(1, 1, 1, -1)).unflatten(0, values.shape[:2])[:, :, 0]
+    means = F.conv2d(flat, weights.reshape(1, 1, 1, -1))
+    return means.reshape(*values.shape[:2], *means.shape[-2:])
 
 
 def nmse(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -17,9 +17,16 @@ from metadip import config
 from metadip.report import save_image
 from metadip.runs import inference, sharing
 from metadip.types import UserError
+from tests.processes import TIMEOUT_S
+from tests.runs.test_continuing import fill, n_finished, start, wait_for
 from tests.tiny import infer, save_tiny_prior
 
 CPU = ["trainer.accelerator=cpu", "input=photos", "out=out"]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_prior(tmp_path_factory.mktemp("prior") / "prior.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -121,3 +128,48 @@ def test_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UserError, match=r"^image 0 is damaged$"):
         sharing.run_processes(fail, shares[:2], watch=lambda: None)
     assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # none is left but the tracker of resources
+
+
+@pytest.mark.slow  # two processes that import everything
+def test_the_second_process_ends_with_the_first(
+    prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: Path
+):
+    monkeypatch.chdir(repo)
+    photos, out = fill(tmp_path / "photos", 60), tmp_path / "out"
+    process = start(f"ckpt={prior}", f"input={photos}", f"out={out}", "trainer.devices=2")
+    wait_for(lambda: n_finished(out) >= 4, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    end = time.monotonic() + TIMEOUT_S
+    while group_lives(process.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not group_lives(process.pid)
+    assert n_finished(out) < 60
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow  # three processes that import everything
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_end_together_when_asked_to(
+    number: signal.Signals, prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: Path
+):
+    """Ctrl-C reaches all processes of a terminal, another signal only the first."""
+    monkeypatch.chdir(repo)
+    photos, out = fill(tmp_path / "photos", 60), tmp_path / "out"
+    process = start(f"ckpt={prior}", f"input={photos}", f"out={out}", "trainer.devices=2")
+    wait_for(lambda: n_finished(out) >= 4, process)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    assert process.wait(TIMEOUT_S) != 0
+    end = time.monotonic() + TIMEOUT_S
+    while group_lives(process.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not group_lives(process.pid)
+    assert 4 <= n_finished(out) < 60
+    assert not (out / "metrics.json").exists()
