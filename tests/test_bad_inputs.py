@@ -133,7 +133,7 @@ BAD = {
     "folder without that mask": (["task=inpaint", "task.mask={}/noisy"], "no mask of 'image'"),
     "kernel of sum 9": (["task=deblur", "task.kernel={}/sum.npz"], "sums to 9: divide"),
     "kernel of even sides": (["task=deblur", "task.kernel={}/even.npz"], "2 x 3 has no pixel in"),
-    "unknown kernel": (["task=deblur", "task.kernel=gaus"], "did you mean gaussian?"),
+    "unknown kernel": (["task=deblur", "task.kernel=gausss"], "did you mean gaussian?"),
     "kernel too large": (
         ["task=deblur", "task.kernel_std_px=5"],
         "a kernel of 31 x 31 px does not fit in an image of 24 x 20 px",

@@ -176,13 +176,6 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_16_bit_colour_tiff_is_refused(tmp_path: Path) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4, 3), np.uint16), photometric="rgb")
-    with pytest.raises(UserError, match=r"'.*a.tif' is a colour TIFF of 16 bits: save it as"):
-        read_image(tmp_path / "a.tif")
-
-
 def test_error_of_a_worker_stays_one_line() -> None:
     try:
         raise ImageError("image 'a: b' is bad: remove it")

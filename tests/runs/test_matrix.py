@@ -30,7 +30,7 @@ STEPS = ("aseq_dip", "dip", "dip_es", "dip_sure", "dop", "drp", "gp_dip", "metad
          "single_image", "supervised")  # fmt: skip
 METHODS = [name for name in names_in("method") if name != "drunet"]  # its weights are a download
 QUICK = ("wiener", "admm_tv", "tv")
-BACK_PROJECTS = set(TASKS) - {"cpr", "mri", "jpeg"}  # the input is A^T y, of three channels
+BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
     "supervised": BACK_PROJECTS,
@@ -41,8 +41,7 @@ SERVED = {
     "wavelet": {"denoise"},
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
-    "pnp_admm": set(TASKS) - {"jpeg"},
-    "admm_tv": set(TASKS) - {"jpeg", "cpr"},
+    "admm_tv": set(TASKS) - {"cpr"},
 }  # method -> the tasks that it serves; others serve all
 
 

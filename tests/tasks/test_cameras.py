@@ -64,7 +64,7 @@ def test_a_mosaic_of_a_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quality", [10, 50, 90])
 def test_the_operator_is_close_to_the_codec(channels: int, quality: int) -> None:
     x = smooth()[:, :channels]
-    problem = JPEGTask(quality).measure(x, seed=0)
+    problem = JPEGTask(quality, codec=True).measure(x, seed=0)
     assert problem.y.shape == x.shape
     torch.testing.assert_close(problem.y, jpeg_file(x, quality))
     lost, modelled = psnr_db(problem.y, x), psnr_db(problem.y, problem.physics.A(x))
@@ -72,11 +72,19 @@ def test_the_operator_is_close_to_the_codec(channels: int, quality: int) -> None
     assert modelled > 35
 
 
+def test_without_the_codec_a_fit_explains_the_file() -> None:
+    problem = JPEGTask(30, codec=False).measure(smooth(), seed=0)
+    torch.testing.assert_close(problem.y, jpeg_file(smooth(), 30))
+    assert torch.equal(problem.physics.A(smooth()), smooth())
+    with pytest.raises(UserError, match=r"task\.codec='no' must be true or false"):
+        JPEGTask(30, codec="no")  # type: ignore[arg-type]
+
+
 def test_quality_matters_and_is_drawn() -> None:
     x = smooth()
-    scores = [psnr_db(JPEGTask(q).measure(x, seed=0).y, x).item() for q in (5, 20, 60)]
+    scores = [psnr_db(JPEGTask(q, codec=False).measure(x, seed=0).y, x).item() for q in (5, 20, 60)]
     assert scores == sorted(scores)
-    task = JPEGTask([10, 90])
+    task = JPEGTask([10, 90], codec=True)
     drawn = {round(task.measure(x, seed=s).physics.quality.item()) for s in range(12)}
     assert len(drawn) > 6
     assert 10 <= min(drawn) < max(drawn) <= 90
@@ -85,13 +93,13 @@ def test_quality_matters_and_is_drawn() -> None:
 def test_a_jpeg_file_is_a_measurement(tmp_path: Path) -> None:
     pixels = (255 * smooth()[0]).byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(tmp_path / "snail.jpg", quality=15)
-    problem = load_measurement(tmp_path / "snail.jpg", JPEGTask(15))
+    problem = load_measurement(tmp_path / "snail.jpg", JPEGTask(15, codec=True))
     assert problem.physics.quality.item() == 15
     with pytest.raises(UserError, match=r"task\.quality=\[10, 20\] must be one number for a meas"):
-        load_measurement(tmp_path / "snail.jpg", JPEGTask([10, 20]))
+        load_measurement(tmp_path / "snail.jpg", JPEGTask([10, 20], codec=True))
     for quality in (0, 101, 20.5, [30, 20], "high", True):
         with pytest.raises(UserError, match=r"task\.quality="):
-            JPEGTask(quality)  # type: ignore[arg-type]
+            JPEGTask(quality, codec=False)  # type: ignore[arg-type]
 
 
 def test_noise_of_a_camera_depends_on_the_light() -> None:

@@ -146,7 +146,7 @@ def test_file_of_a_user(tmp_path: Path) -> None:
         ({"mask": np.full(SHAPE, 0.5)}, "mask must be 1 where a value of y was observed, 0"),
         ({"mask": np.full(SHAPE, np.nan)}, "mask must be 1 where a value of y was"),
         ({"mask": np.zeros(SHAPE)}, "and not all 0"),
-        ({"y": np.ones((5, 6, 3))}, "y has 5 channels"),
+        ({"y": np.ones((5, 6, 7))}, "y has 5 channels"),
     ],
 )
 def test_bad_file(changes: dict[str, Any], text: str, tmp_path: Path) -> None:

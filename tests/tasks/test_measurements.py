@@ -152,13 +152,13 @@ BAD_ENTRIES: list[tuple[object, Content, str]] = [
         r"y must be .* got torch\.complex64",
     ),
     (DENOISE, image(y="picture"), "y must be an array of real floating-point numbers, got str"),
-    (DENOISE, image(y=torch.zeros(5, 6)), r"y must have shape \(C, H, W\), got \(5, 6\)"),
+    (DENOISE, image(y=torch.zeros(5)), r"y must have shape \(C, H, W\), got \(5,\)"),
     (
         DENOISE,
         image(y=torch.zeros(2, 3, 5, 6)),
         r"y must have shape \(C, H, W\), got \(2, 3, 5, 6\)",
     ),
-    (DENOISE, image(y=torch.zeros(5, 6, 3)), r"y has 5 channels in \(C, H, W\) = \(5, 6, 3\)"),
+    (DENOISE, image(y=torch.zeros(5, 6, 7)), r"y has 5 channels in \(C, H, W\) = \(5, 6, 7\)"),
     (DENOISE, image(y=torch.full(SHAPE, 200.0)), r"y reaches 200; scale it to \[0, 1\] intensity"),
     (DENOISE, image(noise_std=-1.0), r"noise_std must be a finite number of at least 0, got -1\.0"),
     (

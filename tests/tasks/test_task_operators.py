@@ -22,11 +22,12 @@ WAYS: dict[str, tuple[str, ...]] = {
     "mri of three coils": ("task=mri", "task.coils=3"),
     "spc random": ("task=spc", "task.patterns=random"),
     "inpaint text": ("task=inpaint", "task.mask=text"),
+    "codec": ("task=jpeg", "task.codec=true"),
     "gbrg": ("task=demosaick", "task.pattern=gbrg"),
 }
-CHANNELS = {"demosaick": (3,), "gbrg": (3,), "jpeg": (1, 3)}
+CHANNELS = {"demosaick": (3,), "gbrg": (3,), "jpeg": (1, 3), "codec": (1, 3)}
 every_way = pytest.mark.parametrize("way", WAYS)
-NOT_LINEAR = ("cpr", "jpeg")
+NOT_LINEAR = ("cpr", "codec")
 
 
 def made(way: str) -> ReconstructionTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,18 +15,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from metadip.data.arrays import decode_deep_tiff, deep_tiff_shape, load_array, tell_12_bits
 from metadip.limits import check_image
 from metadip.types import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy",
+)  # fmt: skip
+DICOM = (".dcm", ".dicom")
+MAX_TOLD = 3  # names of skipped files in the log
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
 MAX_8_BIT, MAX_16_BIT = 255.0, 65535.0
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the file that hold the bit depth and the colour type
-TIFF_BITS = 258  # TIFF tag BitsPerSample
+TIFF = (".tif", ".tiff")
 HUGE, SPARE = 2**25, 4  # pixels; sides per side of the result, so that the final resize is smooth
 GREY_MODES = ("1", "L", "LA", "La", "F")
 Read = TypeVar("Read")
+LOG = logging.getLogger(__name__)
 
 
 class ImageError(UserError):
@@ -39,30 +46,43 @@ class ImageError(UserError):
         super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
 
 
-def read_image(path: str | Path, *, channels: int | None = 3, size_px: int | None = None) -> Tensor:
+def read_image(
+    path: str | Path,
+    *,
+    channels: int | None = 3,
+    size_px: int | None = None,
+    measured: bool = False,
+) -> Tensor:
     """Read an image file in any common format.
 
     Model:
         8-bit values are divided by 255 and 16-bit values by 65535 (never cut to 8 bits); floats are
         used as they are. Palette and CMYK images become RGB. Transparency is ignored: the stored
         colour is used, without blending. EXIF orientation is applied. Only the first frame of an
-        animation is read.
+        animation is read. ``.npy`` arrays are (H, W), (C, H, W) or (H, W, C), see ``as_channels``.
     Shape:
-        Returns (channels, H, W), float32 in [0, 1].
+        Returns (channels, H, W), float32 in [0, 1] unless ``measured``.
     Args:
         path: the file.
         channels: 3 repeats a grey image three times; 1 gives luminance (0.299 R + 0.587 G + 0.114
-            B); None keeps those of the file, 1 or 3.
+            B); None keeps those of the file, 1 or 3 (``.npy``: 1 to 4).
         size_px: side that the image is resized to afterwards; an image of more than ``HUGE`` pixels
             is then shrunk while it is in 8 bits, to no less than ``SPARE`` times that.
+        measured: accept floats outside [0, 1].
     Raises:
         ValueError: If ``channels`` is not 1, 3 or None.
         UserError: If the file is missing, empty, truncated or not an image, its values lie outside
-            [0, 1] (float) or 16 bits, it is a 16-bit colour TIFF, or it takes too much memory.
+            [0, 1] (float) or 16 bits, or it takes too much memory.
     """
     if channels not in (1, 3, None):
         raise ValueError(f"channels is {channels}, must be 1 or 3")
     x = _opened(path, partial(_decode, size_px=size_px))
+    if not measured and not (x.min() >= 0 and x.max() <= 1):
+        raise ImageError(
+            f"'{path}' has values outside [0, 1] (float) or 16 bits (integer): rescale it"
+        )
+    if channels is not None and len(x) not in (1, 3):
+        raise ImageError(f"'{path}' has {len(x)} channels: give an image of 1 or 3")
     if channels == 1 and len(x) == 3:
         return (torch.tensor(LUMINANCE).view(3, 1, 1) * x).sum(0, keepdim=True).clamp_(0, 1)
     return x.expand(channels or len(x), -1, -1).contiguous()
@@ -81,6 +101,11 @@ def image_shape(path: str | Path) -> tuple[int, int, int]:
 
 
 def _read_header(path: Path) -> tuple[int, int, int]:
+    if path.suffix.lower() == ".npy":
+        channels, height, width = load_array(path).shape
+        return channels, height, width
+    if path.suffix.lower() in TIFF and (shape := deep_tiff_shape(path)) is not None:
+        return shape
     with Image.open(path) as image:
         width, height = image.size
         grey = image.mode in GREY_MODES or image.mode.startswith("I")
@@ -94,6 +119,10 @@ def _opened(path: str | Path, read: Callable[[Path], Read]) -> Read:
         raise ImageError(f"no image file '{path}': check the path")
     if path.stat().st_size == 0:
         raise ImageError(f"image '{path}' is empty (0 bytes): copy it again or remove it")
+    if path.suffix.lower() in DICOM:
+        raise ImageError(
+            f"'{path}' is DICOM: save its pixel_array of pydicom, scaled to [0, 1], as .npy"
+        )
     try:
         return read(path)
     except UserError:
@@ -107,28 +136,26 @@ def _opened(path: str | Path, read: Callable[[Path], Read]) -> Read:
 
 
 def _decode(path: Path, *, size_px: int | None = None) -> Tensor:
-    """Return (1 or 3, H, W) in [0, 1]."""
+    """Return (C, H, W), integers scaled to [0, 1]."""
     shape = _read_header(path)
     if size_px is None:
         check_image(shape, f"image '{path}' of {shape[2]}x{shape[1]} px")
+    if path.suffix.lower() == ".npy":
+        return torch.from_numpy(np.array(load_array(path)))
     with path.open("rb") as file:
         header = file.read(PNG_COLOUR + 1)
     if header.startswith(PNG_HEADER) and header[PNG_DEPTH] == 16 and header[PNG_COLOUR] != 0:
         return _decode_png16(path)
+    if path.suffix.lower() in TIFF and deep_tiff_shape(path) is not None:
+        return decode_deep_tiff(path)
     with Image.open(path) as opened:
-        bits = getattr(opened, "tag_v2", {}).get(TIFF_BITS, (8,))
-        if len(bits) > 1 and max(bits) > 8:
-            raise ImageError(
-                f"'{path}' is a colour TIFF of {max(bits)} bits: save it as a 16-bit PNG"
-            )
+        if opened.mode in ("LA", "PA", "RGBA") or "transparency" in opened.info:
+            LOG.info("the transparency of '%s' is ignored", path)
         opened.load()
         image = ImageOps.exif_transpose(opened)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64) / (1.0 if image.mode == "F" else MAX_16_BIT)
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise ImageError(
-                f"'{path}' has values outside [0, 1] (float) or 16 bits (integer): rescale it"
-            )
+        tell_12_bits(path, image.mode != "F", values)
         return torch.from_numpy(values.astype(np.float32))[None]
     if image.mode in ("1", "L", "LA", "La"):
         image = image.convert("LA").convert("L")
@@ -186,13 +213,16 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
         return [root]
     if not root.is_dir():
         raise UserError(f"no folder '{root}': check the path")
-    found = [
-        p for p in root.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith(".")
-    ]
+    seen = [p for p in root.rglob("*") if not p.name.startswith(".")]
+    found = [p for p in seen if p.suffix.lower() in suffixes]
     if not found:
         raise UserError(
             f"folder '{root}' holds no {what}: it needs files ending in {' '.join(suffixes)}"
         )
+    skipped = sorted(p.name for p in seen if p.suffix.lower() not in suffixes and p.is_file())
+    if skipped:
+        names = ", ".join([*skipped[:MAX_TOLD], *["..."] * (len(skipped) > MAX_TOLD)])
+        LOG.info("of '%s', %d files are no %s and are skipped: %s", root, len(skipped), what, names)
     return sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
 
 

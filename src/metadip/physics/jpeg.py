@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import torch
-from deepinv.physics import Physics
+from deepinv.physics import Denoising, Physics, ZeroNoise
 from PIL import Image
 from torch import Tensor
 
@@ -43,6 +43,20 @@ class JPEGCompression(Physics):
             x.expand(-1, COLOUR, -1, -1).contiguous(), self.quality.to(x)
         )
         return y if channels == COLOUR else y.mean(1, keepdim=True)
+
+
+class UncodedImage(Denoising):
+    """The identity in place of the codec: a fit explains the file as it is.
+
+    Args:
+        quality: of the file, kept for measurement files.
+    """
+
+    quality: Tensor
+
+    def __init__(self, quality: float) -> None:
+        super().__init__(ZeroNoise())
+        self.register_buffer("quality", torch.tensor([float(quality)]))
 
 
 def jpeg_file(x: Tensor, quality: int) -> Tensor:

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from metadip.callbacks.oracle import peak_of_curve
 from metadip.files import write_json
 from metadip.metrics import reconstruction_metrics
+from metadip.report.deep_images import depth_of, save_deep_image
 from metadip.report.figures import (
     comparison_panels,
     has_curves,
@@ -68,7 +69,11 @@ class ResultWriter(pl.Callback):
         A fit that diverged at once has no curves to draw.
         """
         folder = self.out if self.single else self.out / problem.name
-        save_image(folder / "reconstruction.png", problem.read(result.x_hat))
+        shown, bits = problem.read(result.x_hat), depth_of(problem)
+        save_image(folder / "reconstruction.png", shown)
+        (folder / "reconstruction.tiff").unlink(missing_ok=True)  # that of an earlier run
+        if bits > 8:
+            save_deep_image(folder / "reconstruction.tiff", shown, bits=bits)
         save_comparison(folder / "comparison.png", comparison_panels(problem, result.x_hat))
         if has_curves(result.curves):
             save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)

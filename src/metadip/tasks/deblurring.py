@@ -50,8 +50,8 @@ class DeblurringTask:
         near 1. ||s A||_F^2 = C*H*W instead would ask for s = 1 / ||k||, some 7 for a Gaussian of
         2 px, and the steps learned at other tasks would diverge.
     Args:
-        kernel: gaussian, motion, disk, or a file: an image, or ``.pt`` or ``.npz`` with
-            ``filter``. An image is divided by its sum.
+        kernel: gaussian, motion, disk, or a file: an image, ``.npy``, or ``.pt`` or
+            ``.npz`` with ``filter``. An image is divided by its sum.
         kernel_std_px: standard deviation of Gaussian kernels, or (low, high) from which each image
             draws uniformly.
         kernel_size_px: side of the square that holds a motion trajectory, or diameter of the disk;
@@ -130,13 +130,15 @@ class DeblurringTask:
 
     @staticmethod
     def write(problem: InverseProblem) -> Entries | None:
-        """Return kernel and boundary; None for operators other than blurs by one kernel."""
+        """Return kernel and boundary; None for other operators and kernels of another sum."""
         physics = problem.physics
         circular = isinstance(physics, BlurFFT)
         if not circular and not (isinstance(physics, Blur) and physics.padding == "valid"):
             return None
         kernel = physics.filter[0, 0].cpu()
-        if not bool((physics.filter == kernel.to(physics.filter)).all()):
+        shared = bool((physics.filter == kernel.to(physics.filter)).all())
+        odd = kernel.shape[0] % 2 and kernel.shape[1] % 2
+        if not (shared and odd and math.isclose(kernel.sum().item(), 1, abs_tol=SUM_TOLERANCE)):
             return None
         return {"filter": kernel, "boundary": "circular" if circular else "valid"}
 
@@ -184,7 +186,8 @@ def kernel_of_file(path: str) -> Tensor:
         UserError: If the file is missing or no kernel, or the kernel is even or does not sum to 1.
     """
     if Path(path).suffix.lower() in READERS:
-        return checked_kernel(MeasurementFile(Path(path)), "filter")
+        key = "y" if Path(path).suffix.lower() == ".npy" else "filter"
+        return checked_kernel(MeasurementFile(Path(path)), key)
     image = read_image(path, channels=1)[0]
     if not bool(image.any()):
         raise UserError(f"{path}: a kernel cannot be black everywhere")

@@ -114,8 +114,8 @@ class DenoisingTask:
     def write(problem: InverseProblem) -> Entries | None:
         """Return no further entries; None for operators other than Denoising, and camera noise."""
         physics = problem.physics
-        of_a_camera = isinstance(getattr(physics, "noise_model", None), CameraNoise)
-        return {} if isinstance(physics, Denoising) and not of_a_camera else None
+        other = type(physics) is not Denoising or isinstance(physics.noise_model, CameraNoise)
+        return None if other else {}
 
     def check_size(self, image_shape: ImageShape) -> None:
         """Accept any size."""

@@ -91,29 +91,30 @@ def read_mask(path: Path) -> Tensor:
         UserError: If the file cannot be read, or the mask is not binary or loses every pixel.
     """
     if path.suffix.lower() in READERS:
-        return checked_mask(MeasurementFile(path))
+        key = "y" if path.suffix.lower() == ".npy" else "mask"
+        return checked_mask(MeasurementFile(path), key)
     mask = (read_image(path, channels=1) > 0.5).float()
     if not bool(mask.any()):
         raise UserError(f"{path}: the mask loses every pixel: white is kept, black is lost")
     return mask
 
 
-def checked_mask(file: MeasurementFile) -> Tensor:
-    """Return the entry ``mask`` of a measurement file as (1 or C, H, W).
+def checked_mask(file: MeasurementFile, key: str = "mask") -> Tensor:
+    """Return the mask in a measurement file as (1 or C, H, W).
 
     Raises:
         UserError: If it is missing, has another rank, is not binary or loses every pixel.
     """
-    value = file.get("mask", f"{KEPT}; or give task.mask=FILE")
+    value = file.get(key, f"{KEPT}; or give task.mask=FILE")
     mask = torch.empty(0)
     if isinstance(value, Tensor) and not value.is_complex():
         mask = value.float()
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or not mask.numel():
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise file.error("mask", f"must have shape (H, W) or (C, H, W), got {found}")
+        raise file.error(key, f"must have shape (H, W) or (C, H, W), got {found}")
     if not is_binary(mask) or not bool(mask.any()):
-        raise file.error("mask", f"must be {KEPT}, and not all 0")
+        raise file.error(key, f"must be {KEPT}, and not all 0")
     return mask
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metadip.data.arrays import MAX_CHANNELS, as_channels
 from metadip.data.images import read_image
 from metadip.limits import check_archive, check_bytes, check_image
 from metadip.physics.operators import ImageShape
 from metadip.types import UserError
 
-_MAX_CHANNELS = 4
 _MAX_INTENSITY = 10.0  # [0, 1] plus any allowed noise stays below; 0 to 255 does not
 _MEANINGS = {
     "y": "the measurement",
@@ -34,7 +34,7 @@ class MeasurementFile:
     Every error is a ``UserError`` that names the file and the entry.
 
     Args:
-        path: a ``.pt`` (a dictionary) or ``.npz`` file, nothing pickled.
+        path: a ``.pt`` (a dictionary), ``.npz`` or ``.npy`` file (``y`` alone), nothing pickled.
         images: whether an image file is a measurement too; its only entry is ``y``.
     """
 
@@ -59,7 +59,7 @@ class MeasurementFile:
                     raise self.error(key, "is sparse or without values: save an ordinary array")
             return content
         if self.images:
-            return {"y": read_image(self.path, channels=None)}
+            return {"y": read_image(self.path, channels=None, measured=True)}
         raise UserError(
             f"{self.path}: a measurement of this task must be one of {', '.join(READERS)}"
         )
@@ -118,9 +118,11 @@ class MeasurementFile:
         return float(value)
 
     def image(self, key: str) -> Tensor:
-        """Return an image as (1, C, H, W)."""
+        """Return an image (H, W), (C, H, W) or (H, W, C) as (1, C, H, W)."""
         value = self.floats(key)
-        batch = value[None] if value.ndim == 3 else value
+        if value.ndim in (2, 3):
+            value = torch.from_numpy(as_channels(value.numpy(), f"{self.path}: {key}"))
+        batch = value[None].contiguous() if value.ndim == 3 else value
         if batch.ndim != 4 or batch.shape[0] != 1 or not batch.numel():
             raise self.error(key, f"must have shape (C, H, W), got {tuple(value.shape)}")
         self.check_image_shape(key, tuple(batch.shape[1:]))
@@ -146,7 +148,7 @@ class MeasurementFile:
         """Return (C, H, W) if it has 1 to 4 channels and no size is below 1."""
         if not all(isinstance(size, int) and 1 <= size < 2**31 for size in shape):
             raise self.error(key, "must be three whole numbers C, H, W of at least 1")
-        if shape[0] > _MAX_CHANNELS:
+        if shape[0] > MAX_CHANNELS:
             raise self.error(key, f"has {shape[0]} channels in (C, H, W) = {shape}; at most 4")
         check_image(shape, f"{self.path}: an image of {shape}")
         return shape[0], shape[1], shape[2]
@@ -208,4 +210,19 @@ def _plain(array: np.ndarray[Any, Any]) -> object:
     return array.item() if array.ndim == 0 else array.tolist()
 
 
-READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {".pt": _read_pt, ".npz": _read_npz}
+def _read_npy(path: Path) -> Mapping[str, Any]:
+    """Read the measurement alone, written by ``numpy.save``."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read as .npy (truncated, not such a file, or pickled)"
+        ) from error
+    return {"y": _plain(array)}
+
+
+READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+    ".pt": _read_pt,
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+}

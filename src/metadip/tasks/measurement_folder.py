@@ -18,7 +18,7 @@ from metadip.tasks.measurements import load_measurement
 from metadip.tasks.protocol import MeasurementReader
 from metadip.types import InverseProblem, UserError
 
-ALL_SUFFIXES = (*READERS, *SUFFIXES)
+ALL_SUFFIXES = tuple(dict.fromkeys((*READERS, *SUFFIXES)))
 # A truth belongs to the measurement that agrees with it in the first of these.
 CLOSENESS: tuple[Callable[[Path], object], ...] = (
     lambda path: path,
@@ -126,7 +126,8 @@ def _with_truth(problem: InverseProblem, truth: Path, measurement: Path) -> Inve
     """Return the problem with the ground truth from a file; grey and colour are converted."""
     shape = problem.image_shape
     if truth.suffix.lower() in READERS:
-        x = MeasurementFile(truth).image("x")
+        file = MeasurementFile(truth)
+        x = file.image("x" if truth.suffix.lower() != ".npy" else "y")
     else:
         x = read_image(truth, channels=shape[0] if shape[0] in (1, 3) else None)[None]
     if tuple(x.shape[1:]) != shape:

@@ -10,17 +10,20 @@ import torch
 from deepinv.physics import GaussianNoise
 
 from metadip.files import atomic_path
-from metadip.tasks.measurement_file import READERS, MeasurementFile
+from metadip.tasks.measurement_file import MeasurementFile
 from metadip.tasks.protocol import MeasurementReader
 from metadip.types import InverseProblem, UserError
+
+WRITTEN = (".pt", ".npz")  # formats that hold an operator too
 
 
 def load_measurement(path: str | Path, reader: MeasurementReader) -> InverseProblem:
     """Read a real measurement.
 
     Model:
-        ``.pt`` (a dictionary) or ``.npz``, nothing pickled; for some tasks an image file too. It
-        holds ``y`` and what the task needs to know about the operator: see ``read`` of each task.
+        ``.pt`` (a dictionary), ``.npz``, or ``.npy`` with ``y`` alone, nothing pickled; for some
+        tasks an image file too. It holds ``y`` and what the task needs to know about the
+        operator: see ``read`` of each task.
         Optional: ``x``, the ground truth, and ``noise_std`` of Gaussian noise (else the task's
         level, or the middle of its range). ``y``, the operator and ``noise_std`` stay as they are;
         the problem's ``scale`` brings them to E||A x||^2 = ||x||^2, where step sizes are learned.
@@ -47,8 +50,8 @@ def save_measurement(path: str | Path, problem: InverseProblem) -> None:
             written.
     """
     path = Path(path)
-    if path.suffix.lower() not in READERS:
-        raise UserError(f"{path}: a measurement is written to one of {', '.join(READERS)}")
+    if path.suffix.lower() not in WRITTEN:
+        raise UserError(f"{path}: a measurement is written to one of {', '.join(WRITTEN)}")
     content = _entries(problem)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         if path.suffix.lower() == ".pt":
