@@ -25,7 +25,7 @@ from metadip.types import UserError
 
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 LARGEST = 2**63 - 1  # of whole numbers
-PLAIN = (str, int, float, list, tuple, NoneType)
+PLAIN = (str, int, float, Sequence, NoneType)
 SHOWN = 80  # characters of a bad value in an error
 
 

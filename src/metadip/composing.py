@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,18 +163,29 @@ def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def groups_of(name: str, *, optional: bool = False) -> list[str]:
+@cache
+def groups_of(name: str, *, optional: bool = False) -> tuple[str, ...]:
     """Return the places of the groups of a script that must be chosen, or of all."""
     main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
     groups = [str(key) for item in main.defaults if item != "_self_" for key in item]
     wanted = [group for group in groups if optional or not group.startswith("optional ")]
-    return [group.removeprefix("optional ").rpartition("@")[2] for group in wanted]
+    return tuple(group.removeprefix("optional ").rpartition("@")[2] for group in wanted)
+
+
+@cache
+def keys_of_script(name: str) -> tuple[str, ...]:
+    """Return the groups and keys of a script's main file, nested ones included."""
+    main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    del main["defaults"]
+    return (*groups_of(name, optional=True), *known_keys(main))
 
 
 def _check_names(name: str, overrides: Sequence[str]) -> None:
     """Reject former names, with the present ones, and choices that are not names of files."""
     needed, every = groups_of(name), groups_of(name, optional=True)
     for path, value, text, removed in settings_of(overrides):
+        if removed and path in keys_of_script(name):
+            raise UserError(f"{text}: {path} is needed, give it a value instead")
         several = path == "callbacks" and isinstance(value, list)
         chosen = value if several else [value]
         named = all(isinstance(one, str) for one in chosen)

@@ -6,10 +6,11 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -133,13 +134,15 @@ def _constructor_of(target: str, path: str, allow: Sequence[str]) -> Callable[..
         )
         raise UserError(f"{told} is not a constructor of metadip{hint}")
     try:
-        constructor: Callable[..., Any] = get_object(target)
+        constructor: Any = locate(target)
+        if constructor is None:
+            raise ImportError(f"there is no {target}")
         inspect.signature(constructor)
     except Exception as error:  # importing runs a module, which may raise anything
         raise UserError(f"{told} cannot be imported: {' '.join(str(error).split())}") from error
     if ours and not str(getattr(constructor, "__module__", "")).startswith("metadip."):
         raise UserError(f"{told} is not a constructor of metadip")
-    return constructor
+    return constructor  # type: ignore[no-any-return]
 
 
 def check_settings(cfg: Config) -> None:

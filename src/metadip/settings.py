@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_type_hints
 
 from metadip.argument_types import Above, Between, check_values
+from metadip.types import UserError
 
 Count = Annotated[int, Between(1)]
 Whole = Annotated[int, Between(0)]
@@ -64,6 +65,32 @@ class Script:
     device: str
 
 
+class Table:
+    """Settings of ``table``, of benchmark.py."""
+
+    title: str
+    reference: str
+    methods: Mapping[str, Mapping[str, Any]]
+    tasks: Mapping[str, Mapping[str, Any]]
+    sets: Mapping[str, Mapping[str, Any]]
+    published: Mapping[str, Any]
+    claims: Sequence[Mapping[str, Any]]
+
+
+class Row:
+    """Settings of a method, a task or an image set of a table."""
+
+    label: str
+    settings: Sequence[str]
+    images: Mapping[str, Any]
+    count: Count | None
+
+
+NEEDED = {  # keys of the rows of a table
+    "methods": ("label", "settings"), "tasks": ("label", "settings"), "sets": ("label", "images"),
+}  # fmt: skip
+
+
 def check_script_settings(settings: Mapping[str, Any]) -> None:
     """Reject values of another type, or out of range.
 
@@ -73,3 +100,18 @@ def check_script_settings(settings: Mapping[str, Any]) -> None:
     check_values(get_type_hints(Script, include_extras=True), settings)
     if isinstance(settings.get("fit"), Mapping):
         check_values(get_type_hints(Fit, include_extras=True), settings["fit"], "fit")
+    if "table" in settings:
+        _check_table(settings["table"])
+
+
+def _check_table(table: Mapping[str, Any]) -> None:
+    check_values(get_type_hints(Table, include_extras=True), table, "table")
+    hints = get_type_hints(Row, include_extras=True)
+    for what, needed in NEEDED.items():
+        for name, row in table[what].items():
+            check_values(hints, row, f"table.{what}.{name}")
+            if missing := [key for key in needed if key not in row]:
+                raise UserError(f"table.{what}.{name} has no {missing[0]}: give it one")
+    if table["reference"] not in table["methods"]:
+        known = ", ".join(table["methods"])
+        raise UserError(f"table.reference={table['reference']} is not one of its methods ({known})")

@@ -11,7 +11,6 @@ import copy
 import inspect
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -21,8 +20,7 @@ from metadip.composing import (
     Setting,
     composed,
     conf_dir,
-    groups_of,
-    known_keys,
+    keys_of_script,
     names_in,
     nearest,
     settings_of,
@@ -31,6 +29,7 @@ from metadip.types import UserError
 
 # Settings of infer.py for the method; the run reads all others.
 OF_METHODS = ("prior", "objective", "optimizer", "denoiser", "pnp", "ckpt", "callbacks", "fit")
+OF_ENTRIES = ("callbacks", "stability")  # groups that hold what is built, by name
 HANDED = ("callbacks", "fit")  # built by the run, for constructors that have an argument for them
 TARGET = re.compile(r"^_target_: (\S+)", re.MULTILINE)
 ANY_TARGET = re.compile(r"^\s*_target_: (\S+)", re.MULTILINE)
@@ -49,12 +48,8 @@ def check_read(
     Raises:
         UserError: If there is such a setting, or one that contradicts the choice of the method.
     """
-    known = _own_keys(name)
-    settings = settings_of(overrides)
-    for setting in settings:
-        if setting.removed and setting.path in known:
-            raise UserError(f"{setting.text}: {setting.path} is needed, give it a value instead")
-    for setting in settings:
+    known = list(keys_of_script(name))
+    for setting in settings_of(overrides):
         if setting.root not in known:
             raise UserError(f"unknown setting {setting.path!r}{nearest(setting.path, known)}")
         if setting.root == "fit" and setting.path not in known:
@@ -74,13 +69,14 @@ def check_handed(
         UserError: If there is such a setting, the number of steps is given twice, or an entry of
             ``callbacks`` is not a callback.
     """
+    for group in OF_ENTRIES:
+        for key, node in cfg.get(group, {}).items():
+            if not isinstance(node, DictConfig) or "_target_" not in node:
+                raise UserError(
+                    f"{group}.{key}={node} names no _target_ (~{group}.{key} removes one)"
+                )
     if name != "infer":
         return
-    for key, node in cfg.callbacks.items():
-        if not isinstance(node, DictConfig) or "_target_" not in node:
-            raise UserError(
-                f"callbacks.{key}={node} names no _target_ (~callbacks.{key} removes one)"
-            )
     arguments, steps = arguments_of(cfg.method._target_), cfg.fit.get("steps")
     for setting in settings_of(overrides):
         if setting.root in HANDED and _argument(setting) not in arguments:
@@ -98,13 +94,6 @@ def targets_of_presets() -> frozenset[str]:
     """Return the constructors that our own files name."""
     texts = (path.read_text("utf-8") for path in conf_dir().rglob("*.yaml"))
     return frozenset(target for text in texts for target in ANY_TARGET.findall(text))
-
-
-def _own_keys(name: str) -> list[str]:
-    """Return the groups and keys of a script's main file, nested ones included."""
-    main: Any = OmegaConf.load(conf_dir() / f"{name}.yaml")
-    del main["defaults"]
-    return [*groups_of(name, optional=True), *known_keys(main)]
 
 
 def _check_of_infer(cfg: DictConfig, setting: Setting, overrides: Sequence[str]) -> None:

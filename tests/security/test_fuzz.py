@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,11 @@ def attack_files(kind: str, good: Good, count: int) -> Tally:
         what = f"{kind} {number}"
         if kind == "measurements":
             task, path = made
-            load = partial(load_measurement, path, tasks[task])
+            load: Callable[[], Any] = partial(load_measurement, path, tasks[task])
+        elif kind == "images":
+            load = partial(read_image, made)
         else:
-            load = partial(read_image if kind == "images" else load_prior, made)
+            load = partial(load_prior, made)
         result = tally.attack(what, load, executed=good.executed)
         if result is not None and not is_sound(result):
             tally.lose(f"{what}: values that are not finite, or out of range, got through")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metadip import config
 from metadip.paths import check_paths
-from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
+from metadip.runs.process import prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _callbacks(cfg: config.Config, *, single: bool, progress: bool) -> list[Call
     from metadip.callbacks import FitProgress, OraclePSNR
     from metadip.report import FitGif, ResultWriter
     from metadip.runs.problems import EndOnSignals
+    from metadip.runs.threads import ThreadsBySize
 
     out = Path(cfg.out)
     gif = [FitGif(out, single=single, frames=GIF_FRAMES)] if cfg.gif else []

@@ -10,7 +10,7 @@ import torch
 
 from metadip import config
 from metadip.paths import TRAINED, check_paths
-from metadip.runs.process import ThreadsBySize, prepare_process, trainer_of, usable_precision
+from metadip.runs.process import prepare_process, trainer_of, usable_precision
 from metadip.types import UserError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _trainer(cfg: config.Config, out: Path) -> tuple[ModelCheckpoint, LastCheckp
 
     from metadip.meta import ValidationPicture
     from metadip.runs.checkpoints import AtomicCheckpointIO, LastCheckpoint
+    from metadip.runs.threads import ThreadsBySize
 
     best = ModelCheckpoint(
         out, filename="best", monitor="val/psnr_db", mode="max", enable_version_counter=False
