@@ -7,6 +7,7 @@ from torch import Tensor
 import metadip
 from metadip.callbacks import Converged
 from metadip.fitting import Execution, MomentumSGD, fit
+from metadip.priors import LatentNetwork
 from metadip.types import Estimate, InverseProblem, Named, Start
 from tests.fitting.tiny import MSE, noisy, tiny_prior
 
@@ -14,7 +15,7 @@ NOTHING = MomentumSGD(lr=0.1, momentum=0.5, n_steps=1, names=())
 TOLERANCE = 0.01
 
 
-class Halving(type(tiny_prior())):  # type: ignore[misc]
+class Halving(LatentNetwork):
     """An image that comes half of the way closer to 1 at every step; its start is y."""
 
     def start(self, problem: InverseProblem) -> Start:
