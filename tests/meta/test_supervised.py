@@ -134,7 +134,7 @@ def test_a_kept_graph_gives_the_gradient_of_a_new_one():
 def test_where_nothing_adapts_tasks_with_any_measurement_share_their_calls():
     """Four steps of an informed prior, against the other engine, task by task."""
     network = Counting(informed_network()).double()
-    prior = InformedNetwork(network, n_steps=3, iterations=3, learned=True).double()
+    prior = InformedNetwork(network, n_steps=3, iterations=3, smoothness=0.1, learned=True).double()
     rule = inner_optimizer(
         prior, lr=0.1, momentum=0.6, n_steps=3, per_tensor=True, lr_bounds=(1e-3, 1.0),
         beyond="hold", names=(),

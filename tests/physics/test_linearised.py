@@ -1,6 +1,7 @@
 """Least squares around an image, against dense linear algebra."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,13 @@ from deepinv.physics import Inpainting
 from torch import Tensor
 
 from metadip.physics import MatrixSensing
-from metadip.physics.linearised import Linearised, constant_fit, correction, coverage
+from metadip.physics.linearised import (
+    Linearised,
+    constant_fit,
+    correction,
+    coverage,
+    smooth_fit,
+)
 from metadip.tasks import PhaseRetrievalTask
 from metadip.types import InverseProblem
 from tests.fitting.tiny import image, sensed
@@ -69,6 +76,20 @@ def test_many_iterations_solve_the_least_squares(n_measurements: int):
     matrix = problem.physics.matrix
     least = torch.linalg.lstsq(matrix, found.residual.flatten(), driver="gelsd").solution
     torch.testing.assert_close(found.full.flatten(), least, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_smooth_fit_is_the_smoothest_of_what_explains_y(scale: float):
+    shape = (1, 4, 3)
+    problem = replace(sensed(2, 5, shape), scale=scale)
+    found = smooth_fit(problem, smoothness=0.3)
+    eye = torch.eye(12, dtype=torch.float64).view(12, 1, 4, 3)
+    rough = torch.cat([eye.diff(dim=-1).flatten(1), eye.diff(dim=-2).flatten(1)], dim=1)
+    matrix = scale * problem.physics.matrix
+    system = matrix.T @ matrix + 0.3 * rough @ rough.T
+    expected = torch.linalg.solve(system, matrix.T @ (scale * problem.y[0]))
+    torch.testing.assert_close(found.flatten(), expected, rtol=1e-3, atol=1e-3)
+    assert smooth_fit(problem, smoothness=1e6).std() < 1e-3
 
 
 def test_coverage_of_a_constant_is_the_mask():

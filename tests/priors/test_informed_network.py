@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metadip import registry
 from metadip.fitting import Execution, MomentumSGD, fit
-from metadip.physics.linearised import constant_fit, correction, coverage
+from metadip.physics.linearised import constant_fit, correction, coverage, smooth_fit
 from metadip.priors import BackProjection, InformedNetwork, LatentNetwork, ResidualUNet
 from metadip.tasks import DenoisingTask, InpaintingTask
 from metadip.types import Estimate, InverseProblem
@@ -31,7 +31,9 @@ def network(in_channels: int, seed: int = 0) -> ResidualUNet:
 
 @cache
 def prior(in_channels: int = 13) -> InformedNetwork:
-    made = InformedNetwork(network(in_channels), n_steps=3, iterations=4, learned=True)
+    made = InformedNetwork(
+        network(in_channels), n_steps=3, iterations=4, smoothness=0.1, learned=True
+    )
     with torch.no_grad():
         made.log_eta.copy_(torch.tensor([0.0, 0.2, -0.1]))
     return made.requires_grad_(False)
@@ -44,11 +46,12 @@ def first(problem: InverseProblem, of: InformedNetwork | None = None) -> Tensor:
 
 def test_takes_the_steps_of_its_model():
     problem = sensed(0, 30, (3, 4, 6))
-    made = InformedNetwork(network(13).double(), n_steps=2, iterations=4, learned=True).double()
+    made = InformedNetwork(
+        network(13).double(), n_steps=2, iterations=4, smoothness=0.1, learned=True
+    ).double()
     with torch.no_grad():
         made.log_eta.copy_(torch.tensor([0.3, -0.2]))
-    x = constant_fit(problem)
-    w = coverage(problem, x)
+    x, w = smooth_fit(problem, smoothness=0.1), coverage(problem, constant_fit(problem))
     for eta in torch.tensor([0.3, -0.2, -0.2]).double().exp():
         found = correction(problem, x, iterations=4)
         s = (found.residual.norm() / 72**0.5).expand(1, 1, 4, 6)
@@ -118,7 +121,7 @@ def test_weights_that_a_rule_moves_are_moved():
 
 def test_begins_as_the_denoiser_that_it_adopts():
     denoiser = LatentNetwork(network(3, seed=5), BackProjection(3), learned=True)
-    made = InformedNetwork(network(13), n_steps=2, iterations=2, learned=True)
+    made = InformedNetwork(network(13), n_steps=2, iterations=2, smoothness=0.1, learned=True)
     made.adopt(denoiser)
     problem = DenoisingTask(0.1, clip=False).measure(image(5), seed=1)
     torch.testing.assert_close(
@@ -127,19 +130,19 @@ def test_begins_as_the_denoiser_that_it_adopts():
 
 
 def test_adopts_another_informed_prior():
-    longer = InformedNetwork(network(13, seed=1), n_steps=5, iterations=2, learned=True)
+    longer = InformedNetwork(
+        network(13, seed=1), n_steps=5, iterations=2, smoothness=0.1, learned=True
+    )
     longer.adopt(prior())
     assert longer.log_eta.tolist() == pytest.approx([0.0, 0.2, -0.1, -0.1, -0.1])
     torch.testing.assert_close(dict(longer.weights), dict(prior().weights), **EXACT)
-    deep = InformedNetwork(
-        ResidualUNet(13, out_channels=3, channels=[4, 6], blocks=2), n_steps=3, iterations=4,
-        learned=True,
-    )  # fmt: skip
+    blocks = ResidualUNet(13, out_channels=3, channels=[4, 6], blocks=2)
+    deep = InformedNetwork(blocks, n_steps=3, iterations=4, smoothness=0.1, learned=True)
     deep.adopt(prior())
     torch.testing.assert_close(first(noisy(7), deep), first(noisy(7)))
     wide = ResidualUNet(13, out_channels=3, channels=[5, 6])
     with pytest.raises(ValueError, match="size mismatch"):
-        InformedNetwork(wide, n_steps=1, iterations=1).adopt(prior())
+        InformedNetwork(wide, n_steps=1, iterations=1, smoothness=0.1).adopt(prior())
 
 
 def test_no_gradient_passes_from_a_step_to_the_one_before():
@@ -150,7 +153,7 @@ def test_no_gradient_passes_from_a_step_to_the_one_before():
 
 
 def test_an_untrained_one_draws_its_weights_from_the_seed_and_corrects_nothing_yet():
-    untrained = InformedNetwork(network(13), n_steps=1, iterations=1)
+    untrained = InformedNetwork(network(13), n_steps=1, iterations=1, smoothness=0.1)
     one, same, other = (untrained.start(replace(noisy(1), seed=s)).weights for s in (3, 3, 4))
     name = "network.head.weight"
     assert torch.equal(one[name], same[name])
@@ -169,11 +172,13 @@ def test_is_built_from_its_description():
     [
         ({"n_steps": 0}, "n_steps"),
         ({"iterations": 0}, "iterations"),
+        ({"smoothness": -1.0}, "smoothness must be at least 0, got -1"),
         ({"network": ResidualUNet(6, out_channels=3, channels=[4])}, "3 of 6"),
         ({"network": ResidualUNet(13, out_channels=1, channels=[4])}, "1 of 13"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], text: str):
     arguments: dict[str, Any] = {"network": network(13), "n_steps": 1, "iterations": 1}
+    arguments["smoothness"] = 0.1
     with pytest.raises(ValueError, match=text):
         InformedNetwork(**{**arguments, **change})

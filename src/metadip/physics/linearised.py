@@ -11,6 +11,7 @@ from torch import Tensor
 from metadip.types import InverseProblem
 
 CONVERGED = 1e-6  # of ||J^T r||^2, relative to where it began: nothing worth a step is left
+SMOOTH_ITERATIONS = 30  # of ``smooth_fit``; at 64 px a hundred change less than 0.1 dB
 
 
 class Linearised:
@@ -125,6 +126,49 @@ def constant_fit(problem: InverseProblem) -> Tensor:
         seen = problem.physics.A(ones)
     energy = _energy(seen)
     return ones * (_inner(seen, y) / energy if energy > 0 else 0.0)
+
+
+def smooth_fit(problem: InverseProblem, *, smoothness: float) -> Tensor:
+    """Return the smooth image that explains y, (1, C, H, W): where a fit begins from nothing.
+
+    Model:
+        min_x s^2 ||A(x) - y||^2 + smoothness ||grad x||^2, linearised at the constant image that
+        explains y best, by 30 conjugate gradients from there; s is the scale of the problem, grad
+        the differences of neighbours. What y says nothing of is filled in: holes, high frequencies,
+        and what random measurements leave open.
+    Args:
+        problem: of one image.
+        smoothness: at least 0.
+    Cost:
+        One evaluation of J and one of J^T per iteration.
+    """
+    x = constant_fit(problem)
+    operator, weight = Linearised(problem.physics, x), problem.scale**2
+    left = weight * operator.pull(problem.y - operator.value)
+    direction, energy = left, _energy(left)
+    first = energy
+    for _ in range(SMOOTH_ITERATIONS):
+        curved = weight * operator.pull(operator.push(direction))
+        curved = curved + smoothness * _roughness_gradient(direction)
+        curvature = _inner(direction, curved)
+        if not curvature > 0 or not energy > CONVERGED * first:
+            break
+        step = energy / curvature
+        x, left = x + step * direction, left - step * curved
+        before, energy = energy, _energy(left)
+        direction = left + energy / before * direction
+    return x
+
+
+def _roughness_gradient(x: Tensor) -> Tensor:
+    """Return half of the gradient of ||grad x||^2."""
+    gradient = torch.zeros_like(x)
+    for dim in (-2, -1):
+        n = x.shape[dim] - 1
+        difference = x.diff(dim=dim)
+        gradient.narrow(dim, 1, n).add_(difference)
+        gradient.narrow(dim, 0, n).sub_(difference)
+    return gradient
 
 
 def coverage(problem: InverseProblem, x: Tensor) -> Tensor:

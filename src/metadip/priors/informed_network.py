@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metadip.physics.linearised import constant_fit, correction, coverage
+from metadip.physics.linearised import constant_fit, correction, coverage, smooth_fit
 from metadip.priors.representation import Representation, draw_weights
 from metadip.priors.tiling import in_tiles
 from metadip.registry import registered
@@ -27,11 +27,11 @@ class InformedNetwork(Representation):
         x_k = f_theta(z_k, x_{k-1}, q_k, s_k, w). z_k = x_{k-1} + eta_k d, where d is the steepest
         descent of ||A(x) - y||^2 at x_{k-1} with exact line search; q_k = x_{k-1} + the correction
         by several conjugate gradients; s_k = ||y - A(x_{k-1})|| / sqrt(N) at the scale of the
-        problem, which is how far x_{k-1} is from the truth if A is random. x_{-1} is the constant
-        image that explains y best, and w what the measurement keeps of it, its mask in inpainting.
-        eta_k is learned per step; the last one is repeated. d comes by automatic differentiation,
-        so any differentiable operator serves, linear or not. At step 0 of a denoising problem
-        f_theta is an ordinary denoiser.
+        problem, which is how far x_{k-1} is from the truth if A is random. x_{-1} is the smooth
+        image that explains y, see ``smooth_fit``, and w what the measurement keeps of a constant
+        image, its mask in inpainting. eta_k is learned per step; the last one is repeated. d comes
+        by automatic differentiation, so any differentiable operator serves, linear or not. At step
+        0 of a denoising problem f_theta is an ordinary denoiser.
 
         Meta-gradients do not pass from a step to those before it: each step learns to improve the
         images that it meets.
@@ -43,10 +43,11 @@ class InformedNetwork(Representation):
         network: corrects the first three of its channels.
         n_steps: number of eta_k, at least 1.
         iterations: conjugate gradients per step, at least 1.
+        smoothness: weight of the roughness of x_{-1}, at least 0.
         learned: whether the stored weights are a learned start.
         learned_px: side of the images that it was learned on, if known.
     Raises:
-        ValueError: If a number is below 1, or the network takes or makes another number of
+        ValueError: If a number is below its bound, or the network takes or makes another number of
             channels.
     References:
         Jagatap and Hegde (2019), Algorithmic Guarantees for Inverse Imaging with Untrained Network
@@ -61,6 +62,7 @@ class InformedNetwork(Representation):
         *,
         n_steps: int,
         iterations: int,
+        smoothness: float,
         learned: bool = False,
         learned_px: int | None = None,
     ) -> None:
@@ -69,6 +71,8 @@ class InformedNetwork(Representation):
             raise ValueError(
                 f"n_steps and iterations must be at least 1, got {n_steps} and {iterations}"
             )
+        if not (math.isfinite(smoothness) and smoothness >= 0):
+            raise ValueError(f"smoothness must be at least 0, got {smoothness}")
         taken, made = int(network.in_channels), int(network.out_channels)  # type: ignore[arg-type]
         if made != TOGETHER or taken not in (TOGETHER, ALL):
             raise ValueError(
@@ -76,6 +80,7 @@ class InformedNetwork(Representation):
                 f"{taken}"
             )
         self.network, self.iterations, self.sees_all = network, iterations, taken > TOGETHER
+        self.smoothness = smoothness
         self.log_eta = nn.Parameter(torch.zeros(n_steps))
 
     @property
@@ -103,8 +108,8 @@ class InformedNetwork(Representation):
         if not self.learned:
             network = draw_weights(network, seed=seed_of(problem.seed, Stream.WEIGHTS))
         weights = dict(network.named_parameters(prefix="network"))
-        x = constant_fit(problem)
-        w = coverage(problem, x) if self.sees_all else x
+        x = smooth_fit(problem, smoothness=self.smoothness)
+        w = coverage(problem, constant_fit(problem)) if self.sees_all else x
         return Start(weights, self._inputs(x, w, problem, 0))
 
     def refresh(
