@@ -39,7 +39,7 @@ test: env ## the tests, without the slow ones
 test-all: env ## all tests; those that need a GPU are skipped where there is none
 	$(PYTHON) -m pytest -m ""
 
-attack: env ## damaged files, bad command lines, kills and a thousand fits; prints the counts
+attack: env ## damaged files, bad command lines, kills, a thousand fits: the counts
 	$(PYTHON) -m pytest -m "" -q --disable-warnings tests/security
 
 smoke: env ## train for two steps on the built-in pictures, then restore one with the result

@@ -10,7 +10,7 @@ import metadip
 from tests.security.tally import Tally
 from tests.tiny import save_tiny_prior
 
-FITS, LOADS, WARM_UP = 1000, 200, 50
+FITS, LOADS, WARM_UP = 1000, 200, 200  # memory settles within the first 200 fits
 MAY_GROW_MIB = 30
 STATUS = Path("/proc/self/status")
 
