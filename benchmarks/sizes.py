@@ -36,6 +36,7 @@ from metadip.types import InverseProblem
 
 METHODS = {
     "photo_denoiser": ("method=supervised", "method.ckpt=photo_denoiser", "fit.steps=0"),
+    "photo": ("ckpt=photo", "fit.steps=1", "method.tolerance=0"),
     "mixed64": ("ckpt=mixed64", "fit.steps=1"),
 }
 SIZES = ("64x64", "256x256", "512x512", "1024x1024")

@@ -9,7 +9,7 @@ from metadip.prior_files import DEFAULT
 from metadip.types import UserError
 
 if TYPE_CHECKING:
-    from metadip.fitting import Execution
+    from metadip.fitting import Execution, MomentumSGD
     from metadip.methods import FitReconstructor
 
 TOLERANCE = 1e-3  # of the image; a step below it changes nothing that an eye sees
@@ -52,38 +52,47 @@ def load(
             0 or given for a rule other than "adam", which does not use it; see also
             ``metadip.checkpoint.load_prior``.
     """
-    from metadip.callbacks import Converged
     from metadip.checkpoint import load_prior
-    from metadip.config import check_positive
-    from metadip.fitting.momentum_sgd import BEYOND
     from metadip.methods import FitReconstructor
 
-    if beyond is not None and beyond not in BEYOND:
-        raise UserError(f"method.beyond={beyond!r} is unknown; choose from {', '.join(BEYOND)}")
-    if adam_lr is not None:
-        check_positive("method.adam_lr", adam_lr)
     learned = load_prior(ckpt)
-    if beyond is not None:
-        learned.optimizer.beyond = beyond
-    if adam_lr is not None:
-        if learned.optimizer.beyond != "adam":
-            raise UserError(
-                f"method.adam_lr has no use with beyond={learned.optimizer.beyond}: set "
-                "method.beyond=adam"
-            )
-        learned.optimizer.adam_lr = adam_lr
-    if tolerance is None:
-        tolerance = TOLERANCE if learned.prior.refreshes else 0.0
-    elif tolerance:
-        check_positive("method.tolerance", tolerance)
-    stop = [Converged(tolerance)] if tolerance else []
+    _adjust(learned.optimizer, beyond, adam_lr)
     return FitReconstructor(
         learned.prior,
         objective=learned.objective,
         optimizer=learned.optimizer,
         steps=learned.steps if steps is None else steps,
         rescale=rescale,
-        callbacks=[*callbacks, *stop],
+        callbacks=[*callbacks, *_stop(tolerance, refreshes=learned.prior.refreshes)],
         execution=execution,
         seed=seed,
     )
+
+
+def _adjust(rule: MomentumSGD, beyond: str | None, adam_lr: float | None) -> None:
+    """Change how a rule goes on past the learned step sizes."""
+    from metadip.config import check_positive
+    from metadip.fitting.momentum_sgd import BEYOND
+
+    if beyond is not None and beyond not in BEYOND:
+        raise UserError(f"method.beyond={beyond!r} is unknown; choose from {', '.join(BEYOND)}")
+    rule.beyond = rule.beyond if beyond is None else beyond
+    if adam_lr is not None:
+        check_positive("method.adam_lr", adam_lr)
+        if rule.beyond != "adam":
+            raise UserError(
+                f"method.adam_lr has no use with beyond={rule.beyond}: set method.beyond=adam"
+            )
+        rule.adam_lr = adam_lr
+
+
+def _stop(tolerance: float | None, *, refreshes: bool) -> list[Any]:
+    """Return the hook that ends a converged fit, if there is to be one."""
+    from metadip.callbacks import Converged
+    from metadip.config import check_positive
+
+    if tolerance is None:
+        tolerance = TOLERANCE if refreshes else 0.0
+    elif tolerance:
+        check_positive("method.tolerance", tolerance)
+    return [Converged(tolerance)] if tolerance else []
