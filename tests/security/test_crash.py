@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,20 @@ SEED = 18
 Kept = dict[str, int]
 
 
-def launch(name: str, arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def launched(name: str, arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a script; whatever is left of it ends with the block."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", name, *arguments], cwd=folder, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def entries_in(folder: Path) -> Kept:
@@ -57,13 +66,13 @@ def crash(
     """
     tally, rng, kept = Tally.of(f"crashes of {name}"), random.Random(SEED), Kept()
     for number in range(KILLS):
-        process, end = launch(name, arguments, repo), time.monotonic() + TIMEOUT_S
-        while finished() == kept and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-        time.sleep(rng.random() / 2)
-        sent = (signal.SIGKILL, signal.SIGTERM)[number % 2]
-        os.killpg(process.pid, sent)
-        code = process.wait(TIMEOUT_S)
+        sent, end = (signal.SIGKILL, signal.SIGTERM)[number % 2], time.monotonic() + TIMEOUT_S
+        with launched(name, arguments, repo) as process:
+            while finished() == kept and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.01)
+            time.sleep(rng.random() / 2)
+            os.killpg(process.pid, sent)
+            code = process.wait(TIMEOUT_S)
         tally.tried += 1
         if code not in (0, -signal.SIGKILL, 143):
             tally.lose(f"{name} {number}: exit {code} after {sent.name}")
@@ -72,7 +81,8 @@ def crash(
             tally.lose(f"{name} {number}: of {kept} there is {now}")
         tally.accepted += 1
         kept = now
-    assert launch(name, arguments, repo).wait(TIMEOUT_S) == 0
+    with launched(name, arguments, repo) as process:
+        assert process.wait(TIMEOUT_S) == 0
     now = finished()
     assert max(len(now), now.get("step", 0)) == whole
     if any(now[key] < kept[key] for key in kept):
