@@ -71,7 +71,8 @@ def crash(
             while finished() == kept and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.01)
             time.sleep(rng.random() / 2)
-            os.killpg(process.pid, sent)
+            with suppress(ProcessLookupError):  # it had ended
+                os.killpg(process.pid, sent)
             code = process.wait(TIMEOUT_S)
         tally.tried += 1
         if code not in (0, -signal.SIGKILL, 143):
