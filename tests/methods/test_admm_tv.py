@@ -74,7 +74,7 @@ def test_the_scale_is_that_of_the_problem() -> None:
 
 
 def test_refusals() -> None:
-    task = PhaseRetrievalTask(1.0, noise_std=0.0, operator="structured", max_bytes=1)
+    task = PhaseRetrievalTask(1.0, noise_std=0.0, operator="structured", max_bytes=2**20)
     with pytest.raises(UserError, match="method=admm_tv serves linear operators, not Magnitude"):
         solved(task.measure(picture(), seed=0), 0.1)
     with pytest.raises(ValueError, match="need weight > 0, penalty > 0 and iterations >= 1, got 0"):

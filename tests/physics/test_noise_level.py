@@ -9,6 +9,7 @@ from deepinv.physics import (
     GaussianNoise,
     Inpainting,
     LaplaceNoise,
+    LinearPhysics,
     MultiCoilMRI,
     PoissonGaussianNoise,
     PoissonNoise,
@@ -16,6 +17,7 @@ from deepinv.physics import (
     UniformNoise,
     ZeroNoise,
 )
+from torch import Tensor
 
 from metadip.physics.noise import SpeckleNoise
 from metadip.physics.noise_level import expected_noise_energy
@@ -90,14 +92,35 @@ def test_what_cannot_be_told(noise: Any):
     assert expected_noise_energy(InverseProblem(picture(), physics, SHAPE)) is None
 
 
+class Masked(LinearPhysics):
+    """An operator of a user, with a mask that it may use in any way."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(noise_model=GaussianNoise(0.1))
+        self.register_buffer("mask", mask)
+
+    def A(self, x: Tensor, **_: object) -> Tensor:
+        return self.mask * x
+
+
 def test_other_masks_tell_nothing():
     """Whether the noise lies off the mask as well is the operator's own affair."""
+    mask = torch.ones(1, 1, 16, 16)
+    mask[..., ::2] = 0
+    y = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert expected_noise_energy(InverseProblem(y, Masked(mask), (2, 16, 16))) is None
+    whole = InverseProblem(y, Masked(torch.ones_like(mask)), (2, 16, 16))
+    assert expected_noise_energy(whole) == pytest.approx(0.01 * 512)
+
+
+def test_coils_carry_noise_where_the_mask_keeps_k_space():
     mask = torch.ones(1, 1, 16, 16)
     mask[..., ::2] = 0
     physics = MultiCoilMRI(mask=mask, img_size=(2, 16, 16))
     physics.set_noise_model(GaussianNoise(0.1))
     y = physics.A(torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0)))
-    assert expected_noise_energy(InverseProblem(y, physics, (2, 16, 16))) is None
+    energy = expected_noise_energy(InverseProblem(y, physics, (2, 16, 16)))
+    assert energy == pytest.approx(0.01 * y.numel() / 2)
 
 
 def test_an_operator_without_a_noise_model():

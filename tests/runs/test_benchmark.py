@@ -191,13 +191,13 @@ def test_a_method_that_does_not_serve_the_task_says_why(photos: Path, tmp_path: 
         ("methods=[dipp]", "methods=dipp is not in the table, did you mean 'dip'?"),
         ("tasks=[cs]", "tasks=cs is not in the table"),
         ("part=3/2", "part=3/2 must be like 1/3"),
-        ("part=1", "part=1 must be like 1/3"),
+        ("part=1", "part=1 must be text"),
         ("device=tpu", "device=tpu must be auto, cpu or cuda"),
         ("count=0", "count=0 must be a whole number of at least 1"),
         ("quick=maybe", "quick=maybe must be true or false"),
         ("images=nowhere", "nowhere"),
         ("table=metadip_denoize", "table=metadip_denoize is unknown, did you mean"),
-        ("table.reference=best", "table 'steps_to_quality' has no method 'best'"),
+        ("table.reference=best", "table.reference=best is not one of its methods (dip, "),
     ],
 )
 def test_bad_settings_end_in_one_line(

@@ -37,7 +37,8 @@ def test_a_run_follows_the_size_unless_told(
         infer(f"ckpt={prior}", f"input={photos}", f"out={out}", f"threads={given}")
     finally:
         SET(1)
-    assert calls == (expected[1:] if given == "null" else expected)
+    changes = [n for n, before in zip(calls, [0, *calls], strict=False) if n != before]
+    assert changes == (expected[1:] if given == "null" else expected)
 
 
 @pytest.mark.parametrize(

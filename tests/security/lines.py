@@ -65,7 +65,7 @@ outer._target_=os.system; +stability.x._target_=os.system; +stability.x={_target
 +prior.network={_target_: builtins.eval}; prior._target_=subprocess.run; task._target_=shutil.rmtree
 """
 BENCHMARK = """
-methods=5; tasks=5; methods=[5]; methods=[]; methods=[nosuch]; part=5; part=0/0; part=2/1; table=5
+methods=5; tasks=5; methods=[5]; methods=[nosuch]; part=5; part=0/0; part=2/1; table=5
 table=null; table=nosuch; table.methods=5; table.methods.dip=5; table.methods.dip.settings=5
 table.methods.dip.settings=[5]; table.methods.dip.settings=[x]; table.tasks=null; count=0; count=x
 device=5; device=nosuch; images=5; images=nosuch; faces=5; quick=false split=nosuch; quick=5

@@ -123,8 +123,6 @@ def _chosen_names(cfg: config.Config) -> set[tuple[str, str]]:
 
 def _chosen(what: str, wanted: Sequence[str] | None, known: list[str]) -> list[str]:
     """Return the requested names, in the order of the table."""
-    if wanted is not None and not wanted:
-        raise UserError(f"{what}=[] leaves nothing to run: null takes all ({', '.join(known)})")
     for name in wanted or ():
         if name not in known:
             hint = config.nearest(str(name), known)

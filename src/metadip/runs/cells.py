@@ -79,7 +79,8 @@ class Recipe:
         cfg = config.compose("infer", self.settings, shared=self.task_settings)
         if self.quick:
             for key in QUICK.keys() & cfg.method.keys():
-                cfg.method[key] = min(cfg.method[key], QUICK[key])
+                own = cfg.method[key]  # None: the prior's own
+                cfg.method[key] = QUICK[key] if own is None else min(own, QUICK[key])
         return cfg
 
     @cached_property
