@@ -45,7 +45,7 @@ def test_tables_have_what_is_checked(path: Any):
         ("infer", "method=null", "method=null: method is the name of one of its files"),
         ("infer", "~method", "~method: method is needed, give it a value instead"),
         ("infer", "~input", "~input: input is needed, give it a value instead"),
-        ("infer", "--input", "--input: a setting is written NAME=VALUE, for example seed=1"),
+        ("infer", "--input", "--input: settings are written without dashes, input=VALUE"),
         ("infer", "input=a\nb", "'input=a\\nb': a setting is one line of readable text"),
         ("infer", "input=\udcff", "'input=\\udcff': a setting is one line of readable text"),
         ("infer", "task.noise_std=nan", "task.noise_std=nan must be a number or a list"),

@@ -133,7 +133,7 @@ def settings_of(overrides: Sequence[str]) -> list[Setting]:
 def _unparsed(overrides: Sequence[str], error: Exception) -> str:
     """Say which of the overrides cannot be parsed, and how settings are written."""
     for text in overrides:
-        if text.startswith("-") or "=" not in text.lstrip("~"):
+        if "=" not in text.lstrip("~"):
             return (
                 f"{text}: a setting is written NAME=VALUE, for example seed=1 (--help lists them)"
             )
