@@ -168,10 +168,6 @@ BAD = {
     "negative steps": (["fit.steps=-1"], "fit.steps=-1"),
     "steps in words": (["fit.steps=abc"], "fit.steps=abc"),
     "negative steps of the method": (["fit.steps=null", "method.steps=-1"], "method.steps=-1"),
-    "rule of training": (
-        ["method=dip", "ckpt=mixed64", "optimizer=momentum_sgd"],
-        "optimizer=momentum_sgd is for training",
-    ),
     "loss that is not read": (["objective=l1"], "objective=l1 is not read by method=metadip"),
     "prior that is not read": (["method=dip"], "is not read by method=dip: leave it out, or take"),
     "unknown rule": (["method.beyond=stop"], "method.beyond='stop'"),
@@ -202,6 +198,12 @@ def assert_one_line(error: str, part: str):
     assert error.count("\n") == 1
     assert part in error
     assert "Traceback" not in error
+
+
+def test_a_rule_of_training_is_refused(files: Path, tmp_path: Path, capsys: Any):
+    words = [*INFER, "method=dip", "optimizer=momentum_sgd", f"input={files}/image.png"]
+    assert command_line.main("infer", infer.run, [*words, f"out={tmp_path / 'out'}"]) == 2
+    assert_one_line(capsys.readouterr().err, "optimizer=momentum_sgd is for training")
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -15,6 +15,7 @@ GROUPS = ("prior", "objective", "optimizer", "callbacks", "denoiser", "pnp")
 OTHER_VALUES = {  # of keys that no group file gives
     "ckpt": "faces64", "fit.steps": 7, "fit.batch_size": 3, "fit.stacked": True,
     "fit.precision": "bf16", "fit.memory_gb": 2, "fit.backtracking": False,
+    "fit.tile_px": 256,
 }  # fmt: skip
 QUICK = ("metadip", "dip", "pnp_admm")  # one of each kind
 METHODS = [

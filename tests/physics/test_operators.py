@@ -259,7 +259,7 @@ def test_draw_sensing_picks_by_name() -> None:
         return type(draw_sensing(kind, (1, 8, 8), **sizes))
 
     n_bytes = 4 * 16 * 64
-    assert drawn("structured", 1) is StructuredSensing
+    assert drawn("structured", 192) is StructuredSensing
     assert drawn("gaussian", n_bytes) is GaussianSensing
     many = {"seed": 0, "max_bytes": 10**9, "n_layers": 10**7}
     with pytest.raises(UserError, match=r"10000000 layers needs .* more than task\.max_bytes="):

@@ -174,7 +174,9 @@ def test_operator_choice(x: Tensor) -> None:
     n_bytes = 4 * 144 * 576
     dense = cs(operator="gaussian", max_bytes=n_bytes).measure(x, seed=0).physics
     assert isinstance(dense, GaussianSensing)
-    assert isinstance(cs(max_bytes=1).measure(x, seed=0).physics, StructuredSensing)
+    assert isinstance(cs(max_bytes=2000).measure(x, seed=0).physics, StructuredSensing)
+    with pytest.raises(UserError, match=r"a structured operator .* more than task\.max_bytes=1 "):
+        cs(max_bytes=1).measure(x, seed=0)
     with pytest.raises(UserError, match=r"needs 332 kB.*use task\.operator=structured"):
         cs(operator="gaussian", max_bytes=n_bytes - 1).measure(x, seed=0)
     assert cs(operator="structured").measure(x, seed=0).physics.n_layers == 1
