@@ -200,7 +200,9 @@ def assert_one_line(error: str, part: str):
     assert "Traceback" not in error
 
 
-def test_a_rule_of_training_is_refused(files: Path, tmp_path: Path, capsys: Any):
+def test_a_rule_of_training_is_refused(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     words = [*INFER, "method=dip", "optimizer=momentum_sgd", f"input={files}/image.png"]
     assert command_line.main("infer", infer.run, [*words, f"out={tmp_path / 'out'}"]) == 2
     assert_one_line(capsys.readouterr().err, "optimizer=momentum_sgd is for training")
