@@ -74,6 +74,7 @@ def test_fit_step_ends_with_a_line_of_json(capsys, monkeypatch):
     assert (content["size"], content["threads"], content["steps"]) == ([32], 1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fit_step_loops")
 def test_threads_by_size_and_neighbours(capsys, monkeypatch):
     script = load_script("threads")

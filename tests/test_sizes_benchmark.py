@@ -28,14 +28,16 @@ def test_every_row_is_measured(script, tmp_path: Path, monkeypatch, capsys):
     assert found == [
         ("photo_denoiser", "32x32", 0),
         ("photo_denoiser", "48x40", 0),
+        ("photo", "32x32", 0),
+        ("photo", "48x40", 0),
         ("mixed64", "32x32", 0),
         ("mixed64", "48x40", 0),
         ("photo_denoiser", "48x40", 16),
         ("photo_denoiser", "64x48", 16),
     ]
     assert all(row["seconds"] > 0 for row in rows)
-    assert [row["seam"] is None for row in rows] == [True] * 4 + [False] * 2
-    assert max(row["seam"] for row in rows[4:]) < 1e-5
+    assert [row["seam"] is None for row in rows] == [True] * 6 + [False] * 2
+    assert max(row["seam"] for row in rows[6:]) < 1e-5
     assert "64x48" in capsys.readouterr().out
     with (tmp_path / "sizes.csv").open() as file:
         assert [line["size"] for line in csv.DictReader(file)] == [size for _, size, _ in found]
