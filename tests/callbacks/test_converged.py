@@ -8,7 +8,7 @@ import metadip
 from metadip.callbacks import Converged
 from metadip.fitting import Execution, MomentumSGD, fit
 from metadip.priors import LatentNetwork
-from metadip.types import Estimate, InverseProblem, Named, Start
+from metadip.types import Estimate, InverseProblem, Named, Start, UserError
 from tests.fitting.tiny import MSE, noisy, tiny_prior
 
 NOTHING = MomentumSGD(lr=0.1, momentum=0.5, n_steps=1, names=())
@@ -65,6 +65,11 @@ def test_priors_that_see_the_image_bring_it_unless_told_otherwise():
     assert not metadip.load("photo", tolerance=0).callbacks
     assert not metadip.load("faces64").callbacks
     assert metadip.load("faces64", tolerance=0.1).callbacks[0].tolerance == 0.1
+
+
+def test_a_negative_tolerance_is_no_setting():
+    with pytest.raises(UserError, match=r"method\.tolerance=-0\.1 must be a number above 0"):
+        metadip.load("photo", tolerance=-0.1)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan"), float("inf")])

@@ -82,14 +82,15 @@ def test_many_iterations_solve_the_least_squares(n_measurements: int):
 def test_smooth_fit_is_the_smoothest_of_what_explains_y(scale: float):
     shape = (1, 4, 3)
     problem = replace(sensed(2, 5, shape), scale=scale)
-    found = smooth_fit(problem, smoothness=0.3)
+    constant = constant_fit(problem)
+    found = smooth_fit(problem, constant, smoothness=0.3)
     eye = torch.eye(12, dtype=torch.float64).view(12, 1, 4, 3)
     rough = torch.cat([eye.diff(dim=-1).flatten(1), eye.diff(dim=-2).flatten(1)], dim=1)
     matrix = scale * problem.physics.matrix
     system = matrix.T @ matrix + 0.3 * rough @ rough.T
     expected = torch.linalg.solve(system, matrix.T @ (scale * problem.y[0]))
     torch.testing.assert_close(found.flatten(), expected, rtol=1e-3, atol=1e-3)
-    assert smooth_fit(problem, smoothness=1e6).std() < 1e-3
+    assert smooth_fit(problem, constant, smoothness=1e6).std() < 1e-3
 
 
 def test_coverage_of_a_constant_is_the_mask():

@@ -51,7 +51,8 @@ def test_takes_the_steps_of_its_model():
     ).double()
     with torch.no_grad():
         made.log_eta.copy_(torch.tensor([0.3, -0.2]))
-    x, w = smooth_fit(problem, smoothness=0.1), coverage(problem, constant_fit(problem))
+    constant = constant_fit(problem)
+    x, w = smooth_fit(problem, constant, smoothness=0.1), coverage(problem, constant)
     for eta in torch.tensor([0.3, -0.2, -0.2]).double().exp():
         found = correction(problem, x, iterations=4)
         s = (found.residual.norm() / 72**0.5).expand(1, 1, 4, 6)

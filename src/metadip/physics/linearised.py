@@ -11,7 +11,7 @@ from torch import Tensor
 from metadip.types import InverseProblem
 
 CONVERGED = 1e-6  # of ||J^T r||^2, relative to where it began: nothing worth a step is left
-SMOOTH_ITERATIONS = 30  # of ``smooth_fit``; at 64 px a hundred change less than 0.1 dB
+SMOOTH_ITERATIONS = 30  # of ``smooth_fit``
 
 
 class Linearised:
@@ -128,21 +128,21 @@ def constant_fit(problem: InverseProblem) -> Tensor:
     return ones * (_inner(seen, y) / energy if energy > 0 else 0.0)
 
 
-def smooth_fit(problem: InverseProblem, *, smoothness: float) -> Tensor:
+def smooth_fit(problem: InverseProblem, x: Tensor, *, smoothness: float) -> Tensor:
     """Return the smooth image that explains y, (1, C, H, W): where a fit begins from nothing.
 
     Model:
-        min_x s^2 ||A(x) - y||^2 + smoothness ||grad x||^2, linearised at the constant image that
-        explains y best, by 30 conjugate gradients from there; s is the scale of the problem, grad
-        the differences of neighbours. What y says nothing of is filled in: holes, high frequencies,
+        min_x s^2 ||A(x) - y||^2 + smoothness ||grad x||^2, linearised at a constant image, by 30
+        conjugate gradients from there; s is the scale of the problem, grad the differences of
+        neighbours. What y says nothing of is filled in: holes, high frequencies,
         and what random measurements leave open.
     Args:
         problem: of one image.
+        x: a constant image, such as that of ``constant_fit``.
         smoothness: at least 0.
     Cost:
         One evaluation of J and one of J^T per iteration.
     """
-    x = constant_fit(problem)
     operator, weight = Linearised(problem.physics, x), problem.scale**2
     left = weight * operator.pull(problem.y - operator.value)
     direction, energy = left, _energy(left)

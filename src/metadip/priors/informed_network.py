@@ -108,8 +108,9 @@ class InformedNetwork(Representation):
         if not self.learned:
             network = draw_weights(network, seed=seed_of(problem.seed, Stream.WEIGHTS))
         weights = dict(network.named_parameters(prefix="network"))
-        x = smooth_fit(problem, smoothness=self.smoothness)
-        w = coverage(problem, constant_fit(problem)) if self.sees_all else x
+        constant = constant_fit(problem)
+        x = smooth_fit(problem, constant, smoothness=self.smoothness)
+        w = coverage(problem, constant) if self.sees_all else x
         return Start(weights, self._inputs(x, w, problem, 0))
 
     def refresh(

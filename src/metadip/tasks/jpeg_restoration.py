@@ -26,7 +26,7 @@ class JPEGTask:
     Model:
         y comes from a real file. A fit explains it as it is, or through ``JPEGCompression``, whose
         scale is 1 as it is close to the identity. Through the codec nothing restrains what its
-        rounding removes: 50 steps of mixed64 end 1.5 to 3 dB lower on two pictures.
+        rounding removes.
     Args:
         quality: of the file, a whole number from 1 to 100, or (low, high) from which each image
             draws.
