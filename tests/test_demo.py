@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import metadip
 from metadip import config, demo
 from metadip.checkpoint import save_prior
+from metadip.tasks import DenoisingTask
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,13 @@ def test_demo_prints_a_table_and_writes_the_pictures(untrained, tmp_path, capsys
 def test_default_prior_takes_its_own_steps_and_dip_more():
     own = demo.build_method([]).steps
     assert all(task.dip_steps > own > 0 for task in demo.TASKS.values())
+
+
+def test_a_fit_that_ends_early_is_looked_at_where_it_ended():
+    problem = DenoisingTask(0.1, clip=False).measure(torch.rand(1, 3, 8, 8), seed=0)
+    at, best = demo.look_at_fit(metadip.load("photo", tolerance=1.0), problem, 20)
+    assert at.steps == 1
+    assert best.psnr_db >= at.psnr_db
 
 
 def test_unknown_prior_ends_in_one_line(tmp_path, capsys):

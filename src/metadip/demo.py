@@ -99,7 +99,7 @@ def look_at_fit(
             )
             if "best" not in looks or value > looks["best"].psnr_db:
                 looks["best"] = Look(image.clone(), value, state.step, seconds)
-            if state.step == min(at_step, state.n_steps):
+            if state.step <= at_step:  # a rule may end the fit before
                 looks["at"] = Look(image.clone(), value, state.step, seconds)
 
     bar = FitProgress(refresh_steps=10, leave=False)
