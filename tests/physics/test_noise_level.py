@@ -100,7 +100,8 @@ class Masked(LinearPhysics):
         self.register_buffer("mask", mask)
 
     def A(self, x: Tensor, **_: object) -> Tensor:
-        return self.mask * x
+        masked: Tensor = self.mask * x
+        return masked
 
 
 def test_other_masks_tell_nothing():
