@@ -40,6 +40,9 @@ class CleanImage(NamedTuple):
 class InverseProblem:
     """The measurement of one image, y = N(A(x)), and what is known about how it was taken.
 
+    A task may measure several images at once: then the problem holds them all until it is taken
+    ``apart``; fits and methods take problems of one image.
+
     Shape:
         ``y``: (1, ...), whatever ``physics.A`` returns for a batch of one. ``x``: (1, C, H, W) or
         None.
@@ -66,6 +69,18 @@ class InverseProblem:
     scale: float = 1.0
     reading: Reading | None = None
 
+    @property
+    def n_images(self) -> int:
+        """Number of images measured."""
+        return len(self.y)
+
+    def apart(self) -> list[InverseProblem]:
+        """Return a problem for each image."""
+        if self.n_images == 1:
+            return [self]
+        truths = [None] * self.n_images if self.x is None else self.x.split(1)
+        return [replace(self, y=y, x=x) for y, x in zip(self.y.split(1), truths, strict=True)]
+
     def read(self, x_hat: Tensor) -> Tensor:
         """Return what is shown and scored for a reconstruction."""
         return x_hat if self.reading is None else self.reading(x_hat, self.x)
@@ -80,7 +95,10 @@ class Task(Protocol):
     """A task: turns a clean image into an inverse problem."""
 
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
-        """Measure ``x`` (1, C, H, W); operator and noise depend on ``seed`` only."""
+        """Measure ``x`` (1, C, H, W); operator and noise depend on ``seed`` only.
+
+        Some tasks measure several images (B, C, H, W) with one operator.
+        """
         ...
 
 

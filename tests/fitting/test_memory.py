@@ -148,3 +148,7 @@ def test_unknown_precisions_are_refused():
     with pytest.raises(ValueError, match="precision must be one of 32, bf16, got '16'"):
         Execution(precision="16")
     assert Execution().backtracking == Backtracking()
+
+
+def test_a_fit_that_moves_nothing_keeps_nothing():
+    assert chunk_size(7, 0, 1e9) == 7

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from metadip import registry
 from metadip.fitting import Execution, MomentumSGD, fit
+from metadip.fitting.step import refreshed, starts_of
 from metadip.physics.linearised import constant_fit, correction, coverage, smooth_fit
 from metadip.priors import BackProjection, InformedNetwork, LatentNetwork, ResidualUNet
-from metadip.tasks import DenoisingTask, InpaintingTask
-from metadip.types import Estimate, InverseProblem
+from metadip.tasks import DenoisingTask, InpaintingTask, PhaseRetrievalTask
+from metadip.types import Estimate, InverseProblem, Start
 from tests.fitting.tiny import EXACT, MSE, SAME, assert_same, image, noisy, sensed
 
 NOTHING = MomentumSGD(lr=0.1, momentum=0.5, n_steps=1, names=())
@@ -183,3 +184,30 @@ def test_bad_arguments_are_refused(change: dict[str, Any], text: str):
     arguments["smoothness"] = 0.1
     with pytest.raises(ValueError, match=text):
         InformedNetwork(**{**arguments, **change})
+
+
+def test_images_of_one_operator_together_as_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    shape = (3, 4, 6)
+    masks = InpaintingTask(0.5, noise_std=[0.0, 0.1], per_channel=False)
+    magnitudes = PhaseRetrievalTask(2.0, noise_std=0.0, operator="gaussian", max_bytes=2**20)
+    a = masks.measure(torch.cat([image(seed, shape) for seed in range(3)]), seed=1).apart()
+    b = magnitudes.measure(torch.cat([image(seed, shape) for seed in (5, 6)]), seed=2).apart()
+    problems = [a[0], noisy(3, shape), b[0], a[1], b[1], a[2]]
+    made, asked = Estimate(torch.cat([image(seed, shape) for seed in range(10, 16)])), []
+    start = InformedNetwork.start
+
+    def watched(self: InformedNetwork, problem: InverseProblem) -> Start:
+        asked.append(problem.n_images)
+        return start(self, problem)
+
+    monkeypatch.setattr(InformedNetwork, "start", watched)
+    starts = starts_of(prior(), problems)
+    assert asked == [3, 1, 2]
+    inputs = {name: torch.cat([s.inputs[name] for s in starts]) for name in starts[0].inputs}
+    later = refreshed(prior(), inputs, made, problems, 0)
+    for row, problem in enumerate(problems):
+        own = start(prior(), problem).inputs
+        alone = prior().refresh(own, Estimate(made.x[row : row + 1]), problem, 0)
+        for name in own:
+            torch.testing.assert_close(inputs[name][row : row + 1], own[name], **SAME)
+            torch.testing.assert_close(later[name][row : row + 1], alone[name], **SAME)

@@ -263,9 +263,9 @@ def test_bad_sensing_arguments(make, changes: dict[str, object], text: str) -> N
 
 @every_task
 def test_bad_image(make, x: Tensor) -> None:
-    for bad in (x[0], x.expand(2, -1, -1, -1), (255 * x).byte()):
+    for bad in (x[0], x[:0], (255 * x).byte()):
         with pytest.raises(
-            ValueError, match=r"expected one float image \(1, C, H, W\), got torch\."
+            ValueError, match=r"expected .*float images? \([1B], C, H, W\), got torch\."
         ):
             make().measure(bad, seed=0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -40,6 +40,9 @@ class LoaderSettings:
         val_size, test_size: number of images to use, in order from the first, at least 1; None
             takes all.
         num_workers: worker processes per device, at least 0; 0 reads in the main process.
+        together: training images in a row that share a task, its operator and noise level, at
+            least 1: more are faster on a GPU where the prior works on them at once. Tasks of such
+            images depend on their neighbours.
     Raises:
         ValueError: If a number is below its minimum.
     """
@@ -50,6 +53,7 @@ class LoaderSettings:
     val_size: int | None
     test_size: int | None
     num_workers: int
+    together: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -66,7 +70,8 @@ class ImageDataModule(LightningDataModule):
         Workers read clean images; operator and noise are drawn after the transfer, by
         ``task.measure(x, seed=seed_of(seed, split, epoch, index))``. Validation, test and
         prediction (which reads the test split) always use epoch 0. A task is therefore the same
-        for any batch size and any number of workers and devices. Run the Trainer with
+        for any batch size and any number of workers and devices, unless images share tasks
+        (``LoaderSettings.together``). Run the Trainer with
         ``use_distributed_sampler=False``: the sampler shards by rank itself.
     Args:
         train, val, test: a data set, a function that makes it (called when first needed), or None.
@@ -190,13 +195,25 @@ class ImageDataModule(LightningDataModule):
         task = self.val_task if split == "val" and self.val_task is not None else self.task
         if task is None:
             raise ValueError("this data module has no task to measure with")
-        code = SPLITS.index(check_split(split))
-        problems = []
+        together = self.loader.together if split == "train" else 1
+        problems: list[InverseProblem] = []
         with torch.inference_mode(False), torch.no_grad():
-            for image in images:
-                seed = seed_of(self.seed, code, image.epoch, image.index)
-                problems.append(task.measure(image.x.clone()[None], seed=seed, name=image.name))
+            for first in range(0, len(images), together):
+                problems += self._measure(task, images[first : first + together], split)
         return problems
+
+    def _measure(
+        self, task: Task, images: Sequence[CleanImage], split: str
+    ) -> list[InverseProblem]:
+        """Measure images with the task, operator and noise level of the first one's seed."""
+        code = SPLITS.index(check_split(split))
+        seeds = [seed_of(self.seed, code, image.epoch, image.index) for image in images]
+        x = torch.stack([image.x for image in images])
+        problems = task.measure(x, seed=seeds[0], name=images[0].name).apart()
+        return [
+            replace(problem, seed=seed, name=image.name)
+            for problem, seed, image in zip(problems, seeds, images, strict=True)
+        ]
 
     def _stage_split(self) -> str:
         """Return the split that the trainer is reading."""

@@ -13,7 +13,7 @@ import torch
 from metadip.fitting.backtracking import Safeguard
 from metadip.fitting.execution import Execution
 from metadip.fitting.memory import fit_in_chunks
-from metadip.fitting.plan import FitPlan, Job
+from metadip.fitting.plan import FitPlan, Job, starts_of_jobs
 from metadip.fitting.rules import Optimizer, State, Tensors
 from metadip.fitting.step import StepOutput, fit_step, refreshed
 from metadip.fitting.unknowns import row_of, unknowns_of
@@ -87,8 +87,8 @@ def fit(
         execution: how many images are fitted together, at which precision, and what happens to one
             that diverges; None for ``Execution()``.
     Raises:
-        ValueError: If ``steps`` is negative, there are no problems, or the number of starts differs
-            from theirs.
+        ValueError: If ``steps`` is negative, there are no problems, one is of several images, or
+            the number of starts differs from theirs.
         UserError: If one image alone does not fit into the device's memory.
     Cost:
         Stacked: N times the weights, their optimiser state and one step's activations.
@@ -97,12 +97,13 @@ def fit(
         raise ValueError(f"steps must be at least 0, got {steps}")
     if not problems:
         raise ValueError("nothing to fit: the list of problems is empty")
+    if any(problem.n_images != 1 for problem in problems):
+        raise ValueError("a problem is of several images: see InverseProblem.apart")
     if starts is not None and len(starts) != len(problems):
         raise ValueError(f"need a start for each problem, got {len(starts)} for {len(problems)}")
     execution = execution or Execution()
-    together, device = execution.stacked, problems[0].y.device.type
-    if together is None:
-        together = device == "cuda"
+    device = problems[0].y.device.type
+    together = device == "cuda" if execution.stacked is None else execution.stacked
     by_channels = {c: representation.with_channels(c) for c in {p.image_shape[0] for p in problems}}
     results: dict[int, FitResult] = {}
     # The precision is that of execution, even inside mixed-precision training.
@@ -160,9 +161,8 @@ class _Fit:
 
     def __init__(self, jobs: Sequence[Job], plan: FitPlan, *, hooks: Sequence[Hook]) -> None:
         self.problems, self.hooks, self.plan = [job.problem for job in jobs], hooks, plan
-        first = self.problems[0]
+        first, starts = self.problems[0], starts_of_jobs(jobs, plan)
         self.device = first.y.device
-        starts = [job.start(plan) for job in jobs]
         names, self.rule = plan.optimizer.bind(starts[0])
         self.unknowns = unknowns_of(
             plan.representation, starts, names, size=first.image_shape[1:],

@@ -73,7 +73,7 @@ def available_bytes(device: torch.device) -> float | None:
 
 def chunk_size(n_images: int, per_image: int, budget: float) -> int:
     """Return the chunk size that gives the fewest chunks, as even as possible."""
-    most = max(1, int(budget // per_image))
+    most = max(1, int(budget // max(per_image, 1)))  # 0: no weights move, nothing is kept
     n_chunks = -(-n_images // most)
     return -(-n_images // n_chunks)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from metadip.fitting.execution import Execution
 from metadip.fitting.rules import Optimizer
+from metadip.fitting.step import starts_of
 from metadip.priors import Representation
 from metadip.types import InverseProblem, Objective, Start
 
@@ -29,3 +31,9 @@ class Job(NamedTuple):
     def start(self, plan: FitPlan) -> Start:
         """Return where the fit starts."""
         return plan.representation.start(self.problem) if self.given is None else self.given
+
+
+def starts_of_jobs(jobs: Sequence[Job], plan: FitPlan) -> list[Start]:
+    """Return where each fit starts; either all starts are given or none."""
+    given = [job.given for job in jobs if job.given is not None]
+    return given or starts_of(plan.representation, [job.problem for job in jobs])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from metadip.fitting.objectives import evaluate
 from metadip.fitting.rules import Tensors
 from metadip.fitting.unknowns import Unknowns, row_of
 from metadip.priors import Representation
-from metadip.types import NOTHING, Estimate, InverseProblem, Look, Named, Objective
+from metadip.types import NOTHING, Estimate, InverseProblem, Look, Named, Objective, Start
 
 Draw = Callable[[Tensor], Tensor]
 
@@ -118,6 +119,17 @@ def fit_step(
     return StepOutput(estimate, loss, misfit, grads)
 
 
+def starts_of(representation: Representation, problems: Sequence[InverseProblem]) -> list[Start]:
+    """Return where the fit of each problem starts, those that share an operator at once."""
+    found: dict[int, Start] = {}
+    for rows in _sharing(representation, problems):
+        start = representation.start(_together([problems[i] for i in rows]))
+        for place, row in enumerate(rows):
+            inputs = {name: t[place : place + 1] for name, t in start.inputs.items()}
+            found[row] = Start(start.weights, inputs) if len(rows) > 1 else start
+    return [found[row] for row in range(len(problems))]
+
+
 def refreshed(
     representation: Representation,
     inputs: Named,
@@ -125,7 +137,7 @@ def refreshed(
     problems: Sequence[InverseProblem],
     step: int,
 ) -> Named:
-    """Return the inputs of step ``step + 1`` as the representation makes them, image by image.
+    """Return the inputs of step ``step + 1`` as the representation makes them.
 
     Args:
         representation: see ``Representation.refresh``.
@@ -134,13 +146,37 @@ def refreshed(
         problems: of the B images.
         step: counts from 0.
     """
-    rows = [
-        representation.refresh(
-            {name: tensor[row : row + 1] for name, tensor in inputs.items()},
-            row_of(estimate, row),
-            problem,
-            step,
+    groups = _sharing(representation, problems)
+    parts = []
+    for rows in groups:
+        chosen = slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows
+        parts.append(
+            representation.refresh(
+                {name: tensor[chosen] for name, tensor in inputs.items()},
+                estimate.each(lambda tensor, chosen=chosen: tensor[chosen]),  # type: ignore[misc]
+                _together([problems[row] for row in rows]),
+                step,
+            )
         )
-        for row, problem in enumerate(problems)
-    ]
-    return {name: torch.cat([made[name] for made in rows]) for name in inputs}
+    order = [row for rows in groups for row in rows]
+    made = {name: torch.cat([part[name] for part in parts]) for name in inputs}
+    if order == sorted(order):
+        return made
+    back = [order.index(row) for row in range(len(order))]
+    return {name: tensor[back] for name, tensor in made.items()}
+
+
+def _together(problems: Sequence[InverseProblem]) -> InverseProblem:
+    """Return one problem of images that share operator and scale, without their truths."""
+    if len(problems) == 1:
+        return problems[0]
+    return replace(problems[0], y=torch.cat([problem.y for problem in problems]), x=None)
+
+
+def _sharing(representation: Representation, problems: Sequence[InverseProblem]) -> list[list[int]]:
+    """Return which problems share an operator, or each alone if the representation asks so."""
+    alike: dict[object, list[int]] = {}
+    for row, problem in enumerate(problems):
+        own = (id(problem.physics), problem.scale, problem.y.shape)
+        alike.setdefault(own if representation.shares_operators else row, []).append(row)
+    return list(alike.values())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metadip.fitting import MomentumSGD
 from metadip.fitting.loop import groups
+from metadip.fitting.step import starts_of
 from metadip.fitting.unknowns import FunctionalUnknowns, Unknowns, pure, stack, unknowns_of
 from metadip.meta.batch_norm import keeps_images_apart, with_closed_form_norms
 from metadip.meta.functional_options import FunctionalOptions
@@ -66,7 +67,7 @@ class FunctionalMAML:
         losses: dict[int, Tensor] = {}
         for group in groups(problems, together=stacked or shared, any_measurement=shared):
             chosen = [problems[i] for i in group]
-            meta = MetaParameters.of(prior, optimizer, [prior.start(p) for p in chosen])
+            meta = MetaParameters.of(prior, optimizer, starts_of(prior, chosen))
             unknowns = _unknowns(prior, meta, chosen, shared=shared)
             loop = InnerLoop(self.options, plan, meta, *unknowns, objective, chosen)
             found: Tensor = Unrolled.apply(loop, *meta.tensors)

@@ -21,7 +21,7 @@ class Linearised:
         ``value``: as y. ``pull``: like y -> like x. ``push``: like x -> like y.
     Args:
         physics: ``A`` is differentiable once if it is linear, else twice.
-        x: (1, C, H, W).
+        x: (B, C, H, W).
     """
 
     def __init__(self, physics: Physics, x: Tensor) -> None:
@@ -56,7 +56,7 @@ class Correction(NamedTuple):
     """How an image has to change to agree with a measurement.
 
     Shape:
-        ``steepest``, ``full``: (1, C, H, W). ``residual``: as y.
+        ``steepest``, ``full``: (B, C, H, W). ``residual``: as y.
     Args:
         steepest: along the negative gradient of ||A(x) - y||^2, as far as the linearised operator
             says is best.
@@ -79,57 +79,54 @@ def correction(problem: InverseProblem, x: Tensor, *, iterations: int) -> Correc
         needs no operator norm. More iterations help where J is ill-conditioned, as in deblurring
         and tomography; few of them hardly amplify noise. It stops early where it has converged.
     Args:
-        problem: of one image.
-        x: (1, C, H, W).
+        problem: of one image, or of several that share an operator: each takes its own steps.
+        x: (B, C, H, W).
         iterations: at least 1.
     Cost:
         One evaluation of J and one of J^T per iteration.
     References:
         Hestenes and Stiefel (1952), Methods of Conjugate Gradients for Solving Linear Systems.
     """
-    operator = Linearised(problem.physics, x)
+    operator, n = Linearised(problem.physics, x), len(x)
     residual = problem.y - operator.value
     left, full = residual, torch.zeros_like(x)
     steepest = full
     direction = gradient = operator.pull(left)
-    energy = first = _energy(gradient)
+    energy = first = _energy(gradient, n)
     for k in range(iterations):
         image = operator.push(direction)
-        length = _energy(image)
-        if not length > 0:
-            break
-        step = energy / length
-        full = full + step * direction
-        left = left - step * image
+        step = _ratio(energy, _energy(image, n))
+        full = full + _times(step, direction)
+        left = left - _times(step, image)
         steepest = full if k == 0 else steepest
         if k == iterations - 1:
             break
         gradient = operator.pull(left)
-        before, energy = energy, _energy(gradient)
-        if not energy > CONVERGED * first:
+        before, energy = energy, _energy(gradient, n)
+        going = energy > CONVERGED * first
+        if not going.any():
             break
-        direction = gradient + energy / before * direction
+        direction = _times(going, gradient + _times(_ratio(energy, before), direction))
     return Correction(steepest, full, residual)
 
 
 def constant_fit(problem: InverseProblem) -> Tensor:
-    """Return the image of one value, (1, C, H, W), that explains y best.
+    """Return the image of one value, (B, C, H, W), that explains y best.
 
     Model:
         c = <A(1), y> / ||A(1)||^2, the least-squares answer for operators with A(c 1) = c A(1),
         linear or not; 0 where A(1) is 0.
     """
-    y = problem.y
+    y, n = problem.y, problem.n_images
     dtype = torch.float64 if y.dtype in (torch.float64, torch.complex128) else torch.float32
-    ones = torch.ones((1, *problem.image_shape), dtype=dtype, device=y.device)
+    ones = torch.ones((n, *problem.image_shape), dtype=dtype, device=y.device)
     with torch.no_grad():
         seen = problem.physics.A(ones)
-    energy = _energy(seen)
-    return ones * (_inner(seen, y) / energy if energy > 0 else 0.0)
+    return _times(_ratio(_inner(seen, y, n), _energy(seen, n)), ones)
 
 
 def smooth_fit(problem: InverseProblem, x: Tensor, *, smoothness: float) -> Tensor:
-    """Return the smooth image that explains y, (1, C, H, W): where a fit begins from nothing.
+    """Return the smooth image that explains y, (B, C, H, W): where a fit begins from nothing.
 
     Model:
         min_x s^2 ||A(x) - y||^2 + smoothness ||grad x||^2, linearised at a constant image, by 30
@@ -137,26 +134,26 @@ def smooth_fit(problem: InverseProblem, x: Tensor, *, smoothness: float) -> Tens
         neighbours. What y says nothing of is filled in: holes, high frequencies,
         and what random measurements leave open.
     Args:
-        problem: of one image.
+        problem: of one image, or of several that share an operator: each takes its own steps.
         x: a constant image, such as that of ``constant_fit``.
         smoothness: at least 0.
     Cost:
         One evaluation of J and one of J^T per iteration.
     """
-    operator, weight = Linearised(problem.physics, x), problem.scale**2
+    operator, weight, n = Linearised(problem.physics, x), problem.scale**2, len(x)
     left = weight * operator.pull(problem.y - operator.value)
-    direction, energy = left, _energy(left)
+    direction, energy = left, _energy(left, n)
     first = energy
     for _ in range(SMOOTH_ITERATIONS):
         curved = weight * operator.pull(operator.push(direction))
         curved = curved + smoothness * _roughness_gradient(direction)
-        curvature = _inner(direction, curved)
-        if not curvature > 0 or not energy > CONVERGED * first:
+        step = _ratio(energy, _inner(direction, curved, n))
+        x, left = x + _times(step, direction), left - _times(step, curved)
+        before, energy = energy, _energy(left, n)
+        going = energy > CONVERGED * first
+        if not going.any():
             break
-        step = energy / curvature
-        x, left = x + step * direction, left - step * curved
-        before, energy = energy, _energy(left)
-        direction = left + energy / before * direction
+        direction = _times(going, left + _times(_ratio(energy, before), direction))
     return x
 
 
@@ -172,22 +169,34 @@ def _roughness_gradient(x: Tensor) -> Tensor:
 
 
 def coverage(problem: InverseProblem, x: Tensor) -> Tensor:
-    """Return what the measurement keeps of an image, (1, C, H, W).
+    """Return what the measurement keeps of an image, (B, C, H, W).
 
     Model:
         t J^T J x with J the Jacobian of A at x, and t the step of exact line search along J^T J x:
         the projection of x onto the measured part where the rows of J are orthogonal and of equal
         norm. Of a constant image, that is the mask in inpainting and demosaicking.
     """
-    operator = Linearised(problem.physics, x)
+    operator, n = Linearised(problem.physics, x), len(x)
     kept = operator.pull(operator.push(x))
-    length = _energy(operator.push(kept))
-    return kept * (_energy(kept) / length if length > 0 else 0.0)
+    return _times(_ratio(_energy(kept, n), _energy(operator.push(kept), n)), kept)
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return (a.conj() * b).real.sum() if a.is_complex() else (a * b).sum()
+def _inner(a: Tensor, b: Tensor, n: int) -> Tensor:
+    """Return the inner product (n,) of each image's part."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    return product.reshape(n, -1).sum(1)
 
 
-def _energy(tensor: Tensor) -> Tensor:
-    return tensor.abs().square().sum()
+def _energy(tensor: Tensor, n: int) -> Tensor:
+    """Return the squared norm (n,) of each image's part."""
+    return tensor.abs().square().reshape(n, -1).sum(1)
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    """Return a / b, or 0 where b is not positive: a direction without curvature is not taken."""
+    return torch.where(b > 0, a / b, 0.0)
+
+
+def _times(factors: Tensor, tensor: Tensor) -> Tensor:
+    """Multiply each image's part by its factor."""
+    return factors.view(-1, *[1] * (tensor.ndim - 1)) * tensor

@@ -98,6 +98,11 @@ class InformedNetwork(Representation):
         """The network sees the image."""
         return True
 
+    @property
+    def shares_operators(self) -> bool:
+        """Least squares are solved for all images of an operator at once."""
+        return True
+
     def with_channels(self, channels: int) -> InformedNetwork:
         """Return the prior itself, which serves any number of channels."""
         return self
@@ -123,12 +128,13 @@ class InformedNetwork(Representation):
         """Return the inputs of a step, given the image of the step before."""
         found = correction(problem, x, iterations=self.iterations if self.sees_all else 1)
         eta = self.log_eta[min(step, len(self.log_eta) - 1)].exp()
-        s = problem.scale * found.residual.abs().square().sum().sqrt() / math.sqrt(x.numel())
+        off = found.residual.abs().square().reshape(len(x), -1).sum(1).sqrt()
+        s = problem.scale * off / math.sqrt(x[0].numel())
         return {
             "z": x + eta * found.steepest,
             "x": x,
             "q": x + found.full,
-            "s": s.view(1, 1).to(x.dtype),
+            "s": s.view(-1, 1).to(x.dtype),
             "w": w,
         }
 

@@ -61,13 +61,14 @@ class Representation(nn.Module):
     ) -> Named:
         """Return the inputs of step ``step + 1``; by default they do not change.
 
-        Called for one image at a time, both at test time and in meta-training.
+        Called for one image at a time, or for all that share an operator if the representation
+        ``shares_operators``, both at test time and in meta-training.
 
         Args:
-            inputs: of step ``step``, without jitter and before its update, (1, ...) each.
+            inputs: of step ``step``, without jitter and before its update, a row per image each.
             estimate: of that step. In meta-training both have their graph, so that whatever
                 learns gets its gradient through the inputs, too.
-            problem: of the image.
+            problem: of the image or images.
             step: counts from 0.
         """
         return inputs
@@ -75,6 +76,11 @@ class Representation(nn.Module):
     @property
     def any_size(self) -> bool:
         """Whether what was learned on small images holds for large ones."""
+        return False
+
+    @property
+    def shares_operators(self) -> bool:
+        """Whether ``start`` and ``refresh`` take several images that share an operator."""
         return False
 
     @property

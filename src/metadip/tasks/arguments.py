@@ -82,15 +82,26 @@ def is_finite_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def image_shape_of(x: Tensor) -> ImageShape:
+    """Return (C, H, W) of images (B, C, H, W), which a task measures with one operator.
+
+    Raises:
+        ValueError: If ``x`` has another shape or is not a floating-point tensor.
+    """
+    if x.ndim != 4 or not len(x) or not x.is_floating_point():
+        raise ValueError(f"expected float images (B, C, H, W), got {x.dtype} {tuple(x.shape)}")
+    return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
+
+
 def one_image_shape(x: Tensor) -> ImageShape:
     """Return (C, H, W) of one image in a batch of one.
 
     Raises:
         ValueError: If ``x`` has another shape or is not a floating-point tensor.
     """
-    if x.ndim != 4 or x.shape[0] != 1 or not x.is_floating_point():
+    if x.ndim != 4 or len(x) != 1 or not x.is_floating_point():
         raise ValueError(f"expected one float image (1, C, H, W), got {x.dtype} {tuple(x.shape)}")
-    return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
+    return image_shape_of(x)
 
 
 def as_grey(x: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ from metadip.physics.operators import ImageShape
 from metadip.tasks.arguments import (
     check_choice,
     draw_number,
+    image_shape_of,
     noise_range,
     number_range,
-    one_image_shape,
 )
 from metadip.tasks.measurement_file import READERS, MeasurementFile
 from metadip.tasks.measuring import measure_with, read_with
@@ -94,7 +94,7 @@ class DeblurringTask:
     @torch.inference_mode(mode=False)
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
-        shape, kernel = one_image_shape(x), self._kernel(seed).to(x)
+        shape, kernel = image_shape_of(x), self._kernel(seed).to(x)
         physics = _blurring(kernel, shape, boundary=self.boundary)
         return measure_with(
             physics.to(x.device),

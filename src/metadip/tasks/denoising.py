@@ -14,10 +14,10 @@ from metadip.physics.camera import CameraNoise
 from metadip.physics.noise import NOISES, add_noise, draw_noise_std
 from metadip.physics.operators import ImageShape
 from metadip.tasks.arguments import (
+    image_shape_of,
     is_finite_number,
     middle_noise_std,
     noise_range,
-    one_image_shape,
 )
 from metadip.tasks.measurement_file import MeasurementFile
 from metadip.tasks.protocol import Entries
@@ -87,7 +87,7 @@ class DenoisingTask:
     @torch.inference_mode(mode=False)
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Add noise to ``x`` (1, C, H, W); see ``metadip.types.Task``."""
-        shape = one_image_shape(x)
+        shape = image_shape_of(x)
         noise_std = draw_noise_std(*noise_range(self.noise_std), seed=seed)
         physics = Denoising(self.noise_model(noise_std)).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():

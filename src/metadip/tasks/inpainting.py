@@ -18,10 +18,10 @@ from metadip.physics.operators import ImageShape
 from metadip.tasks.arguments import (
     check_choice,
     draw_number,
+    image_shape_of,
     middle_noise_std,
     noise_range,
     number_range,
-    one_image_shape,
 )
 from metadip.tasks.masks import DRAWN, checked_mask, is_binary, mask_file, read_mask
 from metadip.tasks.measurement_file import READERS, MeasurementFile
@@ -83,7 +83,7 @@ class InpaintingTask:
     @torch.inference_mode(mode=False)
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
-        shape = one_image_shape(x)
+        shape = image_shape_of(x)
         mask = self._mask(shape, seed=seed, name=name)
         std = draw_noise_std(*noise_range(self.noise_std), seed=seed)
         physics = _masking(mask, shape, noise_std=std).to(device=x.device, dtype=x.dtype)

@@ -9,7 +9,7 @@ from deepinv.physics import GaussianNoise, Physics
 from torch import Tensor
 
 from metadip.physics.noise import add_gaussian_noise, draw_noise_std
-from metadip.tasks.arguments import middle_noise_std, noise_range, one_image_shape
+from metadip.tasks.arguments import image_shape_of, middle_noise_std, noise_range
 from metadip.tasks.measurement_file import MeasurementFile
 from metadip.types import InverseProblem, Reading
 
@@ -47,7 +47,7 @@ def measure_with(
         clean = physics.A(x)
         noise = add_gaussian_noise(torch.zeros_like(clean), std, seed=seed)
         y = clean + (noise if kept is None else kept * noise)
-    shape = one_image_shape(x)
+    shape = image_shape_of(x)
     return InverseProblem(
         y, physics, shape, x=x, name=name, seed=seed, scale=scale, reading=reading
     )

@@ -22,11 +22,11 @@ from metadip.physics.operators import (
 )
 from metadip.tasks.arguments import (
     draw_number,
+    image_shape_of,
     is_finite_number,
     middle_noise_std,
     noise_range,
     number_range,
-    one_image_shape,
 )
 from metadip.tasks.measurement_file import MeasurementFile, told
 from metadip.tasks.protocol import Entries
@@ -103,7 +103,7 @@ def sense(x: Tensor, task: SensingSettings, *, seed: int, name: str) -> InverseP
 
     Callers must have left inference mode: a fit differentiates through the operator's buffers.
     """
-    shape = one_image_shape(x)
+    shape = image_shape_of(x)
     linear = draw_sensing(
         task.operator,
         shape,

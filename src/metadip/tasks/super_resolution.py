@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metadip.physics.downsampling import RESAMPLINGS, SeparableDownsampling, check_divides
 from metadip.physics.operators import ImageShape
-from metadip.tasks.arguments import check_choice, draw_number, noise_range, one_image_shape
+from metadip.tasks.arguments import check_choice, draw_number, image_shape_of, noise_range
 from metadip.tasks.measurement_file import MeasurementFile
 from metadip.tasks.measuring import measure_with, read_with
 from metadip.tasks.protocol import Entries
@@ -66,7 +66,7 @@ class SuperResolutionTask:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
         factors = self._factors()
         factor = factors[int(draw_number(0, len(factors), seed=seed))]
-        physics = SeparableDownsampling(one_image_shape(x), factor=factor, kernel=self.kernel)
+        physics = SeparableDownsampling(image_shape_of(x), factor=factor, kernel=self.kernel)
         return measure_with(
             physics.to(device=x.device, dtype=x.dtype),
             x,
