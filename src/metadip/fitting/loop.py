@@ -181,7 +181,7 @@ class _Fit:
                 for p in self.problems
             ],
             output=next(iter(starts[0].weights.values())).new_zeros(len(jobs), *first.image_shape),
-            # Not a method: a cycle with the state would keep the network until garbage is collected.
+            # No method of this object: a cycle would keep the network until garbage is collected.
             again=lambda **inputs: unknowns.generate({**unknowns.inputs, **inputs}),
         )
 
