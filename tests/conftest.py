@@ -1,5 +1,6 @@
 """What all tests share: a thread, a seed, where the data lie, and no GPU test without a GPU."""
 
+import gc
 import logging
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the image sets in ../shared/data")
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collection, which would look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
