@@ -5,6 +5,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 SMOKE := outputs/smoke
+JOBS ?= 2
 
 # uv: the one that is installed, else a private one in .uv/.
 UV := $(or $(shell uv --version >/dev/null 2>&1 && command -v uv),.uv/bin/uv)
@@ -33,8 +34,8 @@ lint: env ## style, format and spelling
 type: env ## types
 	$(PYTHON) -m mypy $(if $(shell test -w . && echo yes),,--cache-dir=/dev/null)
 
-test: env ## the tests, without the slow ones
-	$(PYTHON) -m pytest
+test: env ## the tests, without the slow ones, in two processes (JOBS=8 takes more)
+	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal
 
 test-all: env ## all tests; those that need a GPU are skipped where there is none
 	$(PYTHON) -m pytest -m ""

@@ -1,5 +1,7 @@
 """What all tests share: a thread, a seed, where the data lie, and no GPU test without a GPU."""
 
+import gc
+import logging
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,21 @@ def shared_data() -> Path:
     return folder
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collection, which would look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Seed what tests draw without a generator of their own: the same in any order and choice."""
     torch.manual_seed(0)
+
+
+def pytest_runtest_teardown() -> None:
+    """Remove the log handler that a script leaves: it writes to the stderr of its own test."""
+    logging.getLogger("metadip").handlers.clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

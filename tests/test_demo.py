@@ -6,27 +6,24 @@ import pytest
 import torch
 
 import metadip
-from metadip import config, demo
-from metadip.checkpoint import save_prior
+from metadip import data, demo
+from metadip.data import read_image, sample_picture
+from metadip.report import save_image
 from metadip.tasks import DenoisingTask
+from tests.tiny import save_tiny_prior
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cfg = config.compose("train")
-    prior = config.build(cfg.prior)
-    rule = config.build(cfg.optimizer, prior=prior)
-    parts = torch.nn.ModuleDict({"prior": prior, "inner_optimizer": rule})
-    description = {
-        "network": prior.network.description, "latent": prior.latent.description,
-        "optimizer": rule.description, "objective": config.build(cfg.objective).description,
-    }  # fmt: skip
-    path = tmp_path_factory.mktemp("prior") / "untrained.safetensors"
-    save_prior(path, parts.state_dict(), description)
-    return path
+@pytest.fixture
+def small_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demo restore a part of its photograph."""
+    part = tmp_path / "part.png"
+    save_image(part, read_image(sample_picture(demo.PHOTOGRAPH))[None, :, 100:132, 100:140])
+    monkeypatch.setattr(data, "sample_picture", {demo.PHOTOGRAPH: part}.__getitem__)
 
 
-def test_demo_prints_a_table_and_writes_the_pictures(untrained, tmp_path, capsys):
+@pytest.mark.usefixtures("small_photograph")
+def test_demo_prints_a_table_and_writes_the_pictures(tmp_path, capsys):
+    untrained = save_tiny_prior(tmp_path / "untrained.safetensors")
     arguments = ["--ckpt", str(untrained), "--out", str(tmp_path / "demo")]
     assert demo.main([*arguments, "--steps", "1", "--dip-steps", "2"]) == 0
     written = sorted(path.name for path in (tmp_path / "demo").iterdir())

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import infer as infer_script
 import train as train_script
 from metadip import command_line
 from metadip.callbacks import OraclePSNR
-from metadip.signals import STOPPING, Stopped
+from metadip.signals import STOPPING, Stopped, signals_wait
 from metadip.types import FitState
 from tests.runs.test_benchmark import cells, words
 from tests.runs.test_continuing import fill, times
@@ -57,7 +59,7 @@ def test_a_folder_keeps_what_is_done_and_goes_on(
 ):
     out = tmp_path / "out"
     arguments = [f"ckpt={prior}", f"input={fill(tmp_path / 'photos', 3)}", f"out={out}"]
-    call = replaced(INFER, arguments)
+    call = replaced(INFER, [*arguments, "trust=false"])
     before = [signal.getsignal(n) for n in STOPPING]
     at_fit(number, 2)
     assert command_line.main("infer", infer_script.run, call) == 128 + number
@@ -118,3 +120,17 @@ def test_no_handler_of_exceptions_stands_in_the_way():
             pytest.fail("taken for an error")
 
     assert command_line.main("train", run, ["data=sample"]) == 130
+
+
+def test_signals_that_wait_come_after_the_block():
+    order = list[str]()
+    code = "import signal; print(len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+
+    def run(_: object) -> None:
+        with signals_wait():
+            os.kill(os.getpid(), signal.SIGTERM)
+            order.append(subprocess.check_output([sys.executable, "-c", code], text=True))
+        order.append("never")
+
+    assert command_line.main("train", run, ["data=sample"]) == 143
+    assert order == ["2\n"]  # a process started in the block holds both back

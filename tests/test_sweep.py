@@ -49,9 +49,10 @@ def test_every_value_is_a_setting_of_train(file: Path):
     assert (env, interpreter, script) == ("/usr/bin/env", "python", "train.py")
     cfg = config.compose("train", arguments)
     assert cfg.choices.logger == "wandb"
-    for name, parameter in sweep["parameters"].items():
-        for value in parameter.get("values", [value_of(parameter)]):
-            config.compose("train", [*arguments, f"{name}={value}"])
+    values = {n: p.get("values", [value_of(p)]) for n, p in sweep["parameters"].items()}
+    for row in range(max(map(len, values.values()))):  # of all parameters at once
+        changed = [f"{name}={given[row % len(given)]}" for name, given in values.items()]
+        config.compose("train", replaced(arguments, changed))
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)

@@ -19,7 +19,7 @@ from metadip.composing import choices_of, composed, conf_dir, known_keys, leaves
 from metadip.limits import bounded
 from metadip.settings import check_script_settings
 from metadip.types import UserError
-from metadip.unread import OF_METHODS, arguments_of, check_handed, check_read, targets_of_presets
+from metadip.unread import OF_METHODS, arguments_of, check_handed, check_read, targets_of
 
 __all__ = [
     "OF_METHODS",
@@ -128,7 +128,7 @@ def _constructor_of(target: str, path: str, allow: Sequence[str]) -> Callable[..
     """
     parts, told = target.split("."), f"{path}._target_={target}"
     ours = len(parts) > 2 and parts[0] == "metadip" and parts[1] in BUILDING
-    if not ours and parts[0] not in allow and target not in targets_of_presets():
+    if not ours and parts[0] not in allow and target not in targets_of(conf_dir()):
         hint = (
             "" if parts[0] == "metadip" else f": give allow=[{parts[0]}] to run code of {parts[0]}"
         )

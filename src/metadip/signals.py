@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -50,3 +51,29 @@ def signals_stop() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             handle(handler, [number])  # type: ignore[arg-type]  # what getsignal gave
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Hold signals back until the block has ended.
+
+    A process started in the block begins with its signals held back, see ``signals_go``: while it
+    imports, Ctrl-C is for its starter alone.
+    """
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    handle(lambda number, _: arrived.append(number))  # other threads may still get them
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            handle(handler, [number])  # type: ignore[arg-type]  # what getsignal gave
+        for again in arrived:
+            os.kill(os.getpid(), again)
+
+
+def signals_go() -> None:
+    """Let the signals come that the starter of this process held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

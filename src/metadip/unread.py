@@ -11,6 +11,8 @@ import copy
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -90,9 +92,10 @@ def arguments_of(target: str) -> frozenset[str]:
     return frozenset(inspect.signature(get_object(target)).parameters)
 
 
-def targets_of_presets() -> frozenset[str]:
-    """Return the constructors that our own files name."""
-    texts = (path.read_text("utf-8") for path in conf_dir().rglob("*.yaml"))
+@cache
+def targets_of(presets: Path) -> frozenset[str]:
+    """Return the constructors that the files of a folder name."""
+    texts = (path.read_text("utf-8") for path in presets.rglob("*.yaml"))
     return frozenset(target for text in texts for target in ANY_TARGET.findall(text))
 
 

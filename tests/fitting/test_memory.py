@@ -1,5 +1,6 @@
 """How many images go together: the estimate, the plan, and memory that runs out."""
 
+import gc
 import logging
 from collections.abc import Sequence
 
@@ -152,3 +153,22 @@ def test_unknown_precisions_are_refused():
 
 def test_a_fit_that_moves_nothing_keeps_nothing():
     assert chunk_size(7, 0, 1e9) == 7
+
+
+@pytest.mark.parametrize("n_images", [1, 2])
+def test_a_fit_leaves_nothing_to_the_garbage_collector(n_images: int):
+    """In cycles, the networks of many fits would wait in memory."""
+    problems = [noisy(i) for i in range(n_images)]
+    tiny_fit(problems, steps=2)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        tiny_fit(problems, steps=2)
+        gc.collect()
+        left = [item for item in gc.garbage if isinstance(item, torch.Tensor)]
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
+    assert not left

@@ -3,10 +3,8 @@
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from PIL import Image
 import infer as infer_script
 from metadip import command_line
 from metadip.files import locked
-from tests.processes import TIMEOUT_S
+from tests.processes import TIMEOUT_S, launched, wait_for
 from tests.tiny import INFER, infer, read_metrics, replaced, save_tiny_prior
 
 PICTURES = ("reconstruction.png", "comparison.png", "curves.png")
@@ -197,23 +195,12 @@ def test_an_image_comes_out_alike_alone_and_in_a_folder(prior: Path, photos: Pat
     assert {**folder, "seconds": 0} == {**alone["images"][0], "seconds": 0}
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "infer", *replaced(INFER, list(map(str, arguments)))]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(command, env=environment, start_new_session=True)
-
-
-def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
-    """Wait until ``condition()``, failing if the process ends before or time is up."""
-    end = time.monotonic() + TIMEOUT_S
-    while not condition():  # type: ignore[operator]
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def n_finished(out: Path) -> int:
     return len(list((out / "entries").glob("[!.]*.json")))
+
+
+def has_finished(out: Path, count: int) -> bool:
+    return n_finished(out) >= count
 
 
 def assert_whole(out: Path, names: list[str]) -> None:
@@ -236,24 +223,21 @@ def test_killed_three_times_every_image_is_done_once(
     count: int,
     prior: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     repo: Path,
 ):
-    monkeypatch.chdir(repo)
     photos, out = fill(tmp_path / "photos", count), tmp_path / "out"
     arguments = [f"ckpt={prior}", f"input={photos}", f"out={out}", f"trainer.devices={devices}"]
+    words = replaced(INFER, [*arguments, "fit.steps=1"])
     done: Times = {}
     for third in range(3):
         at = 1 + int(count * (third + 0.7 * random.random()) / 3)
-        process = start(*arguments, "fit.steps=1")
-        wait_for(lambda at=at: n_finished(out) >= at, process)
-        time.sleep(random.random() / 2)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with launched("infer", words, repo) as process:
+            wait_for(partial(has_finished, out, at), process)
+            time.sleep(random.random() / 2)
         print(f"killed with {n_finished(out)} finished")
         assert done.items() <= times(out).items()  # what was finished is untouched
         done = times(out)
-    process = start(*arguments, "fit.steps=1")
-    assert process.wait(TIMEOUT_S) == 0
+    with launched("infer", words, repo) as process:
+        assert process.wait(TIMEOUT_S) == 0
     assert done.items() <= times(out).items()
     assert_whole(out, [f"{i:03}" for i in range(count)])

@@ -1,10 +1,7 @@
 """Real processes: killed without warning, and started by torchrun."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.processes import TIMEOUT_S, run_script
+from tests.processes import TIMEOUT_S, launched, run_script
 from tests.tiny import TRAIN, replaced
 
 SMALL = replaced(
@@ -73,16 +70,11 @@ def steps_logged(out: Path) -> int:
 def kill_at(step: int, folder: Path, *arguments: str) -> None:
     """Start a training and kill it, without warning, once ``step`` is logged."""
     out = next(Path(a.removeprefix("out=")) for a in arguments if a.startswith("out="))
-    command = [sys.executable, "-m", "train", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
-    end = time.monotonic() + TIMEOUT_S
-    try:
+    with launched("train", arguments, folder) as process:
+        end = time.monotonic() + TIMEOUT_S
         while steps_logged(out) < step and process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 import logging
 import os
 import pickle
+import random
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +20,9 @@ from metadip import config
 from metadip.report import save_image
 from metadip.runs import inference, sharing
 from metadip.types import UserError
-from tests.processes import TIMEOUT_S
-from tests.runs.test_continuing import fill, n_finished, start, wait_for
-from tests.tiny import infer, save_tiny_prior
+from tests.processes import TIMEOUT_S, launched, wait_for
+from tests.runs.test_continuing import fill, n_finished
+from tests.tiny import INFER, infer, replaced, save_tiny_prior
 
 CPU = ["trainer.accelerator=cpu", "input=photos", "out=out"]
 
@@ -87,20 +90,23 @@ def test_a_process_tells_what_it_logs_and_why_it_fails(
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     logger = logging.getLogger("metadip")
     monkeypatch.setattr(logger, "handlers", [])
-    ours, theirs = Pipe(duplex=False)
-    sharing._run(pickle.dumps((say, (str(tmp_path), 0))), 1, theirs)
+    ours, theirs = Pipe()
+    for work, share in ((say, (str(tmp_path), 0)), (fail, ("", 0))):
+        ours.send_bytes(pickle.dumps((work, share)))
+    sharing._run(1, theirs)
     with pytest.raises(SystemExit):
-        sharing._run(pickle.dumps((fail, ("", 0))), 1, theirs)
-    theirs.close()
+        sharing._run(1, theirs)
     logger.handlers.clear()
     caplog.clear()
     told = {"common"}
     with caplog.at_level(logging.INFO, "metadip"):
-        assert sharing._listen(ours, told)
-        assert sharing._listen(ours, told)
+        for _ in ("ready", "common", "own 0", "ready"):
+            assert sharing._listen(ours, told, b"share")
         with pytest.raises(UserError, match=r"^image 0 is damaged$"):
-            sharing._listen(ours, told)
-        assert not sharing._listen(ours, told)
+            sharing._listen(ours, told, b"share")
+        assert [theirs.recv_bytes() for _ in range(2)] == [b"share"] * 2
+        theirs.close()
+        assert not sharing._listen(ours, told, b"share")
     assert [record.getMessage() for record in caplog.records] == ["own 0"]  # the other was known
 
 
@@ -130,46 +136,77 @@ def test_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # none is left but the tracker of resources
 
 
-@pytest.mark.slow  # two processes that import everything
-def test_the_second_process_ends_with_the_first(
-    prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: Path
-):
-    monkeypatch.chdir(repo)
-    photos, out = fill(tmp_path / "photos", 60), tmp_path / "out"
-    process = start(f"ckpt={prior}", f"input={photos}", f"out={out}", "trainer.devices=2")
-    wait_for(lambda: n_finished(out) >= 4, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def lives(process: int) -> bool:
+    """Return whether any process of a group is left, but those that wait to be reaped."""
+    states = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            states += [state] if int(group) == process else []
+    return any(state != "Z" for state in states)
+
+
+def wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until nothing of a script is left."""
+    process.wait(TIMEOUT_S)
     end = time.monotonic() + TIMEOUT_S
-    while group_lives(process.pid) and time.monotonic() < end:
+    while lives(process.pid) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not group_lives(process.pid)
+    assert not lives(process.pid)
+
+
+@pytest.fixture
+def shared(prior: Path, tmp_path: Path) -> list[str]:
+    """Return a folder of images shared between two processes."""
+    photos, out = fill(tmp_path / "photos", 60), tmp_path / "out"
+    arguments = [f"ckpt={prior}", f"input={photos}", f"out={out}", "trainer.devices=2"]
+    return replaced(INFER, arguments)
+
+
+needs_linux = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads /proc")
+
+
+@needs_linux
+@pytest.mark.slow  # two processes that import everything
+def test_the_second_process_ends_with_the_first(shared: list[str], tmp_path: Path, repo: Path):
+    out = tmp_path / "out"
+    with launched("infer", shared, repo) as process:
+        wait_for(lambda: n_finished(out) >= 4, process)
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for_end(process)
     assert n_finished(out) < 60
 
 
-def group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
+@needs_linux
 @pytest.mark.slow  # three processes that import everything
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_processes_end_together_when_asked_to(
-    number: signal.Signals, prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: Path
+    number: signal.Signals, shared: list[str], tmp_path: Path, repo: Path
 ):
     """Ctrl-C reaches all processes of a terminal, another signal only the first."""
-    monkeypatch.chdir(repo)
-    photos, out = fill(tmp_path / "photos", 60), tmp_path / "out"
-    process = start(f"ckpt={prior}", f"input={photos}", f"out={out}", "trainer.devices=2")
-    wait_for(lambda: n_finished(out) >= 4, process)
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-    assert process.wait(TIMEOUT_S) != 0
-    end = time.monotonic() + TIMEOUT_S
-    while group_lives(process.pid) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not group_lives(process.pid)
+    out = tmp_path / "out"
+    with launched("infer", shared, repo) as process:
+        wait_for(lambda: n_finished(out) >= 4, process)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        wait_for_end(process)
+        assert process.returncode == 128 + number
     assert 4 <= n_finished(out) < 60
     assert not (out / "metrics.json").exists()
+
+
+@needs_linux
+@pytest.mark.slow  # three processes that import much
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_still_import_end_without_a_word(
+    number: signal.Signals, whole: bool, shared: list[str], tmp_path: Path, repo: Path
+):
+    told = tmp_path / "told"
+    with told.open("w") as errors, launched("infer", shared, repo, errors=errors) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_for(lambda: len(children.read_text().split()) >= 3, process)  # one is the tracker
+        time.sleep(random.random())
+        (os.killpg if whole else os.kill)(process.pid, number)
+        wait_for_end(process)
+    assert process.returncode == 128 + number
+    assert told.read_text() == f"stopped by {number.name}: what was finished is kept\n"

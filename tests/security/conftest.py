@@ -1,11 +1,16 @@
-"""Print the counts of all attacks of a session at its end."""
+"""Print the counts of all attacks of a session at its end, as a table."""
 
 import pytest
 
-from tests.security.tally import TOTALS
+from tests.security.tally import TOTALS, table
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print a line for each kind of attack."""
+    """Print the table where there were attacks, and what failed first."""
+    if not TOTALS:
+        return
+    terminalreporter.section("attacks")
+    terminalreporter.write_line(table(TOTALS))
     for name, tally in TOTALS.items():
-        terminalreporter.write_line(f"attack, {name}: {tally}")
+        for bad in tally.bad[:3]:
+            terminalreporter.write_line(f"{name}: {bad}")

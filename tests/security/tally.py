@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metadip.report import markdown_table
 from metadip.types import UserError
 
+FILES = ("priors", "checkpoints", "measurements", "images")
+COUNTS = ("tried", "refused", "accepted", "tracebacks", "code_run", "lost")
 TOTALS: dict[str, Tally] = {}  # of the session, by name
 
 
@@ -31,8 +34,7 @@ class Tally:
 
     def __str__(self) -> str:
         """Return the counts in a line."""
-        counts = [f"{f.name} {getattr(self, f.name)}" for f in fields(self) if f.name != "bad"]
-        return ", ".join(counts)
+        return ", ".join(f"{count} {getattr(self, count)}" for count in COUNTS)
 
     def attack(self, what: str, call: Callable[[], Any], *, executed: Path) -> Any:
         """Try a call, which may return or raise ``UserError`` in one line, and nothing else."""
@@ -76,3 +78,18 @@ class Tally:
         print(self)
         assert not self.bad, "\n".join([str(self), *self.bad[:20]])
         assert self.tried == self.refused + self.accepted
+
+
+def table(tallies: Mapping[str, Tally]) -> str:
+    """Return the counts as a table: a line for each kind, the sum of all files, and of all."""
+    rows: list[dict[str, Any]] = [
+        {"attack": name, **{count: getattr(tally, count) for count in COUNTS}}
+        for name, tally in tallies.items()
+    ]
+    files = [row for row in rows if row["attack"] in FILES]
+    sums = [
+        {"attack": name, **{count: sum(row[count] for row in some) for count in COUNTS}}
+        for name, some in (("all files", files), ("all", rows))
+    ]
+    columns = {"attack": "attack", **{count: count.replace("_", " ") for count in COUNTS}}
+    return markdown_table([*rows, *sums], columns, {})

@@ -4,17 +4,15 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.processes import TIMEOUT_S
+from tests.processes import TIMEOUT_S, launched
 from tests.runs.test_benchmark import words
 from tests.runs.test_continuing import fill
 from tests.security.tally import Tally
@@ -23,22 +21,6 @@ from tests.tiny import INFER, TRAIN, replaced, save_tiny_prior
 KILLS = 4  # of each script, with SIGKILL and SIGTERM in turn
 SEED = 18
 Kept = dict[str, int]
-
-
-@contextmanager
-def launched(name: str, arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a script; whatever is left of it ends with the block."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", name, *arguments], cwd=folder, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def entries_in(folder: Path) -> Kept:

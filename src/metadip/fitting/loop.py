@@ -164,7 +164,7 @@ class _Fit:
         first, starts = self.problems[0], starts_of_jobs(jobs, plan)
         self.device = first.y.device
         names, self.rule = plan.optimizer.bind(starts[0])
-        self.unknowns = unknowns_of(
+        self.unknowns = unknowns = unknowns_of(
             plan.representation, starts, names, size=first.image_shape[1:],
             autocast=plan.execution.autocast,
         )  # fmt: skip
@@ -181,7 +181,8 @@ class _Fit:
                 for p in self.problems
             ],
             output=next(iter(starts[0].weights.values())).new_zeros(len(jobs), *first.image_shape),
-            again=self._again,
+            # No method of this object: a cycle would keep the network until garbage is collected.
+            again=lambda **inputs: unknowns.generate({**unknowns.inputs, **inputs}),
         )
 
     def run(self) -> list[FitResult]:
@@ -212,9 +213,6 @@ class _Fit:
 
     def _show_unknowns(self) -> None:
         self.state.inputs, self.state.weights = self.unknowns.inputs, self.unknowns.weights
-
-    def _again(self, **inputs: torch.Tensor) -> Estimate:
-        return self.unknowns.generate({**self.unknowns.inputs, **inputs})
 
     def _take(self, params: Tensors, opt_state: State) -> None:
         """Take new values and optimiser state, the accepted ones for images that go back."""

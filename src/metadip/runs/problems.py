@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from multiprocessing import parent_process
@@ -125,13 +126,16 @@ class ProblemData(pl.LightningDataModule):
 class EndOnSignals(pl.Callback):
     """End a run at once on a signal; Lightning's own handlers let a prediction go on.
 
-    Processes that were started for a share of the work end with their starter.
+    Processes that were started for a share of the work end with their starter, or at once when
+    they are terminated themselves.
     """
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Handle signals; Lightning restores the handlers at the end."""
         if parent_process() is None:
             handle()
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def problems_of(cfg: config.Config, method: Method) -> ProblemSource:

@@ -8,7 +8,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -18,10 +18,12 @@ import torch
 
 from metadip import config
 from metadip.runs.process import trainer_of
+from metadip.signals import signals_go, signals_wait
 from metadip.types import UserError
 
 POLL_S = 0.5  # seconds between two looks at what is finished
 AUTO = "auto"
+READY = "ready"  # what a process says when it wants its share
 Place = int | list[int]  # the ``devices`` of the Lightning trainer of one process
 
 
@@ -59,25 +61,25 @@ def run_processes(
         UserError: That of the first process that fails with one, or if a process is killed.
         RuntimeError: If a process fails otherwise; it prints its traceback.
     """
-    context, threads = get_context("spawn"), max(1, torch.get_num_threads() // len(shares))
+    threads = max(1, torch.get_num_threads() // len(shares))
     processes: dict[Connection, BaseProcess] = {}
     told: set[str] = set()
+    resource_tracker.ensure_running()  # or the first start would, and let signals through
     try:
-        for share in shares:
-            ours, theirs = context.Pipe(duplex=False)
-            # As bytes: tensors on their own would go through shared memory, of which little may be.
-            packed = pickle.dumps((work, tuple(share)))
-            process: BaseProcess = context.Process(
-                target=_run, args=(packed, threads, theirs), daemon=True
-            )
-            process.start()
-            theirs.close()
-            processes[ours] = process
+        for _ in shares:
+            with signals_wait():
+                pipe, process = _start(threads)
+                processes[pipe] = process
+        # As bytes: tensors on their own would go through shared memory, of which little may be.
+        packed = {
+            pipe: pickle.dumps((work, tuple(share)))
+            for pipe, share in zip(processes, shares, strict=True)
+        }
         left = list(processes)
         while left:
             ready = wait(left, POLL_S)
             for pipe in [pipe for pipe in left if pipe in ready]:
-                if not _listen(pipe, told):
+                if not _listen(pipe, told, packed[pipe]):
                     _check_end(processes[pipe])
                     left.remove(pipe)
             watch()
@@ -87,12 +89,26 @@ def run_processes(
             process.join()
 
 
-def _listen(pipe: Connection, told: set[str]) -> bool:
-    """Log or raise what a process says; return False once it has ended."""
+def _start(threads: int) -> tuple[Connection, BaseProcess]:
+    """Start a process, which asks for its share once it has imported what it needs."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(threads, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _listen(pipe: Connection, told: set[str], packed: bytes) -> bool:
+    """Log or raise what a process says, or give it its share; return False once it has ended."""
     try:
-        name, level, text = pipe.recv()
-    except EOFError:
+        message = pipe.recv()
+        if message == READY:
+            pipe.send_bytes(packed)
+            return True
+    except (EOFError, ConnectionError):
         return False
+    name, level, text = message
     if level is None:
         raise UserError(text)
     if text not in told:
@@ -113,15 +129,17 @@ def _check_end(process: BaseProcess) -> None:
         raise RuntimeError("a process of this run failed, see above")
 
 
-def _run(packed: bytes, threads: int, pipe: Connection) -> None:
+def _run(threads: int, pipe: Connection) -> None:
     """Do a share of the work in a process started for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter gets it too, and ends this process
+    signals_go()
     Thread(target=_end_with_starter, daemon=True).start()
     torch.set_num_threads(threads)
     logger = logging.getLogger("metadip")
     logger.setLevel(logging.INFO)
     logger.addHandler(_Tell(pipe))
-    work, share = pickle.loads(packed)
+    pipe.send(READY)
+    work, share = pickle.loads(pipe.recv_bytes())
     try:
         work(*share)
     except UserError as error:
