@@ -1,6 +1,7 @@
 """Every method on every task: it reconstructs the image, or says in one line why not."""
 
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -28,7 +29,8 @@ SETTINGS: dict[str, list[str]] = {
 }
 STEPS = ("aseq_dip", "dip", "dip_es", "dip_sure", "dop", "drp", "gp_dip", "metadip", "metasiren",
          "single_image", "supervised")  # fmt: skip
-METHODS = [name for name in names_in("method") if name != "drunet"]  # its weights are a download
+WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
+METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = ("wiener", "admm_tv", "tv")
 BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
 SERVED = {
@@ -36,6 +38,7 @@ SERVED = {
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
     "denoiser": {"denoise"},
+    "dncnn": {"denoise"},
     "nlm": {"denoise"},
     "tv": {"denoise"},
     "wavelet": {"denoise"},
