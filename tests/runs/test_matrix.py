@@ -26,6 +26,7 @@ SETTINGS: dict[str, list[str]] = {
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
     "admm_tv": ["method.iterations=2"],
+    "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
 STEPS = ("aseq_dip", "dip", "dip_es", "dip_sure", "dop", "drp", "gp_dip", "metadip", "metasiren",
          "single_image", "supervised")  # fmt: skip
@@ -44,6 +45,7 @@ SERVED = {
     "wavelet": {"denoise"},
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
+    "wiener_dip": {"deblur"},
     "admm_tv": set(TASKS) - {"cpr"},
 }  # method -> the tasks that it serves; others serve all
 

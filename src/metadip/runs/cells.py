@@ -78,9 +78,10 @@ class Recipe:
         """The composed configuration."""
         cfg = config.compose("infer", self.settings, shared=self.task_settings)
         if self.quick:
-            for key in QUICK.keys() & cfg.method.keys():
-                own = cfg.method[key]  # None: the prior's own
-                cfg.method[key] = QUICK[key] if own is None else min(own, QUICK[key])
+            for node in (cfg.method, cfg.method.get("denoiser") or {}):
+                for key in QUICK.keys() & node.keys():
+                    own = node[key]  # None: the prior's own
+                    node[key] = QUICK[key] if own is None else min(own, QUICK[key])
         return cfg
 
     @cached_property
