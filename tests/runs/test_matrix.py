@@ -19,7 +19,14 @@ SETTINGS: dict[str, list[str]] = {
     "denoiser": ["denoiser=tv"],
     "dip": SMALL,
     "dip_es": SMALL,
+    "dip_hole": SMALL,
+    "dip_inpaint": SMALL,
+    "dip_jpeg": SMALL,
+    "dip_large_hole": SMALL,
+    "dip_sparse": SMALL,
+    "dip_sr": SMALL,
     "dip_sure": SMALL,
+    "dip_text": SMALL,
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
@@ -28,8 +35,9 @@ SETTINGS: dict[str, list[str]] = {
     "admm_tv": ["method.iterations=2"],
     "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
-STEPS = ("aseq_dip", "dip", "dip_es", "dip_sure", "dop", "drp", "gp_dip", "metadip", "metasiren",
-         "single_image", "supervised")  # fmt: skip
+STEPS = ("aseq_dip", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg", "dip_large_hole",
+         "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip", "metadip",
+         "metasiren", "single_image", "supervised")  # fmt: skip
 WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = ("wiener", "admm_tv", "tv")

@@ -25,8 +25,9 @@ def judged_claims(
         gain: mean PSNR of ``of`` minus that of ``over``, dB, on each task and set; higher is
         better. order: the same difference; met if it has the sign that the paper's has. speedup:
         mean seconds of ``over`` divided by those of ``of``; higher is better. transfer: mean PSNR
-        of ``of`` on the first set minus that on the second; lower is better. Ours are over the problems that both methods have. A claim is met if ours is at least as
-        good wherever both numbers are known, and not judged if that is nowhere.
+        of ``of`` on the first set minus that on the second; lower is better. Ours are over the
+        problems that both methods have. A claim is met if ours is at least as good wherever both
+        numbers are known, and not judged if that is nowhere.
     Args:
         claims: each with ``text``, ``kind``, ``of``, and ``over`` except for a transfer;
             ``published`` (task -> number) where ``table.published`` does not give it.
