@@ -16,6 +16,7 @@ from metadip.types import FitResult, InverseProblem, UserError
 SMALL = ["prior.network.channels=[4,4]", "prior.network.skip_channels=[2,2]"]
 SETTINGS: dict[str, list[str]] = {
     "aseq_dip": SMALL,
+    "conv_decoder": ["prior.width=4"],
     "denoiser": ["denoiser=tv"],
     "dip": SMALL,
     "dip_es": SMALL,
@@ -35,12 +36,12 @@ SETTINGS: dict[str, list[str]] = {
     "admm_tv": ["method.iterations=2"],
     "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
-STEPS = ("aseq_dip", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg", "dip_large_hole",
-         "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip", "metadip",
-         "metasiren", "single_image", "supervised")  # fmt: skip
+STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
+         "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip",
+         "metadip", "metasiren", "single_image", "supervised")  # fmt: skip
 WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("wiener", "admm_tv", "tv")
+QUICK = ("adjoint", "wiener", "admm_tv", "tv")
 BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
@@ -54,7 +55,9 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
+    "adjoint": set(TASKS) - {"cpr"},
     "admm_tv": set(TASKS) - {"cpr"},
+    "conv_decoder": set(TASKS) - {"cpr"},
 }  # method -> the tasks that it serves; others serve all
 
 

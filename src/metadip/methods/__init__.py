@@ -1,5 +1,6 @@
 """Methods that a user can choose to solve a task, all of them deepinv Reconstructors."""
 
+from metadip.methods.adjoint import Adjoint
 from metadip.methods.admm_tv import TotalVariationADMM
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
@@ -22,6 +23,7 @@ __all__ = [
     "DIP",
     "NLM",
     "TV",
+    "Adjoint",
     "DIPDenoiser",
     "DRUNet",
     "Denoiser",

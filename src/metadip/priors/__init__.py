@@ -1,6 +1,7 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
 from metadip.priors.blind import ImageAndKernel, KernelMLP
+from metadip.priors.conv_decoder import ConvDecoder
 from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.informed_network import InformedNetwork
 from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, NetworkInput
@@ -19,6 +20,7 @@ __all__ = [
     "INPUTS",
     "AutoSequential",
     "BackProjection",
+    "ConvDecoder",
     "Coordinates",
     "DeepDecoder",
     "GaussianLatent",

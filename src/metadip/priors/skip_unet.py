@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from metadip.registry import registered
 
 Downsampling = Literal["stride", "average"]
+Output = Literal["sigmoid", "linear"]
 Padding = Literal["reflect", "zeros"]
 Upsampling = Literal["bilinear", "nearest"]
 LEAKY_SLOPE = 0.2  # of every LeakyReLU in the authors' code
@@ -99,10 +100,12 @@ class SkipUNet(nn.Module):
         upsampling: "bilinear" (corners not aligned) or "nearest".
         padding: "reflect" or "zeros".
         residual: whether the network corrects its input, an image with as many channels.
+        output: "sigmoid", or "linear" for images with negative values, as the parts of complex
+            ones; of no effect with ``residual``.
     Raises:
         ValueError: If there is no scale, a width is below 1, the numbers of skips and scales
-            differ, ``upsampling`` or ``padding`` is unknown, or ``residual`` is set and the numbers
-            of input and output channels differ.
+            differ, ``upsampling``, ``padding`` or ``output`` is unknown, or ``residual`` is set and
+            the numbers of input and output channels differ.
     References:
         Ulyanov, Vedaldi, Lempitsky (2018), Deep Image Prior, arXiv:1711.10925; wiring as in the
         authors' code. 2,217,831 weights at in 32, out 3, five scales of 128, skips of 4, as there.
@@ -124,6 +127,7 @@ class SkipUNet(nn.Module):
         upsampling: Upsampling = "bilinear",
         padding: Padding = "reflect",
         residual: bool = False,
+        output: Output = "sigmoid",
     ) -> None:
         super().__init__()
         if residual and in_channels != out_channels:
@@ -133,19 +137,24 @@ class SkipUNet(nn.Module):
         check_widths(in_channels, out_channels, channels, skip_channels)
         check_choice("upsampling", upsampling, get_args(Upsampling))
         check_choice("padding", padding, get_args(Padding))
+        check_choice("output", output, get_args(Output))
         self.in_channels, self.out_channels = in_channels, out_channels
         self.scales = SkipScale(
             in_channels, channels, skip_channels, wiring=Wiring(upsampling, padding)
         )
         self.head = nn.Conv2d(channels[0], out_channels, 1)
-        self.residual, self._multiple = residual, 2 ** len(channels)
+        self.residual, self.output, self._multiple = residual, output, 2 ** len(channels)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the image of latent ``z``, values in (0, 1) unless ``residual``."""
+        """Return the image of latent ``z``."""
         height, width = z.shape[-2:]
         z = extended(z, self._multiple, fewest=FEWEST_CELLS)
-        out = self.head(self.scales(z))
-        return (z + out if self.residual else torch.sigmoid(out))[..., :height, :width]
+        out: Tensor = self.head(self.scales(z))
+        if self.residual:
+            out = z + out
+        elif self.output == "sigmoid":
+            out = out.sigmoid()
+        return out[..., :height, :width]
 
 
 def check_widths(
