@@ -32,6 +32,7 @@ from metadip.types import UserError
 STRENGTHS = (5.0, 15.0, 30.0)  # of 255
 PENALTIES = (0.05, 0.2, 1.0)
 ITERATIONS = (10, 20, 40)
+TASKS = ("cs", "cpr", "inpaint", "spc", "sr", "deblur")
 PRESET = """\
 # Parameters of method=pnp_admm for task={task} with denoiser={denoiser}: the best
 # of {n_points} points, {psnr_db:.2f} dB on the first {n_images} validation images of {size} px
@@ -134,7 +135,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", type=Path, help="faces in CelebA's layout")
     source.add_argument("--natural", type=Path, help="photographs, cut into patches")
-    parser.add_argument("--task", required=True, choices=("cs", "cpr", "inpaint"))
+    parser.add_argument("--task", required=True, choices=TASKS)
     parser.add_argument("--denoiser", default="bm3d", help="a file of conf/denoiser")
     parser.add_argument("--settings", nargs="+", default=[], help="others, as task.ratio=0.1")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file per run goes here")

@@ -137,8 +137,8 @@ def _check_benchmark(cfg: Config) -> None:
     for name, group in {} if cfg.quick else cfg.table.sets.items():
         for _, root in _missing_roots(group.images):
             raise UserError(
-                f"no folder '{root}' for the image set {name}: give faces=FOLDER and "
-                "natural=FOLDER, or images=FOLDER in place of the sets"
+                f"no folder '{root}' for the image set {name}: give faces=FOLDER, "
+                "natural=FOLDER or standard=FOLDER, or images=FOLDER in place of the sets"
             )
 
 

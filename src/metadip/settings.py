@@ -54,6 +54,7 @@ class Script:
     # benchmark.py
     faces: str
     natural: str
+    standard: str
     images: str | None
     split: str
     count: Count

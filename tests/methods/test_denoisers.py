@@ -201,9 +201,9 @@ def test_opponent_colours_keep_energy_and_grey():
         return image
 
     y = torch.rand(2, 3, 4, 5)
-    torch.testing.assert_close(module._in_opponent_colours(y, keep), y)
+    torch.testing.assert_close(module.in_opponent_colours(y, keep), y)
     torch.testing.assert_close(seen[0].norm(), y.norm())
-    module._in_opponent_colours(y[:, :1].expand(-1, 3, -1, -1), keep)
+    module.in_opponent_colours(y[:, :1].expand(-1, 3, -1, -1), keep)
     assert seen[1][:, 1:].abs().max() < 1e-6
 
 

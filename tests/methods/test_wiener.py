@@ -88,3 +88,20 @@ def test_refusals() -> None:
         Wiener(noise="guess", signal="flat")
     with pytest.raises(UserError, match=r"method\.signal=pink is unknown"):
         Wiener(noise="known", signal="pink")
+
+
+def test_a_denoiser_is_told_what_noise_the_filter_lets_through() -> None:
+    x, told = picture(), []
+
+    def keep(image: Tensor, noise_std: float, /) -> Tensor:
+        told.append(noise_std)
+        return image.round()
+
+    problem = task(0.05).measure(x, seed=0)
+    result = Wiener(noise="known", signal="flat", denoiser=keep).reconstruct([problem])[0]
+    plain = deblurred(problem, signal="flat")
+    assert torch.equal(result.x_hat, plain.round())
+    assert result.steps == 2
+    clean = InverseProblem(problem.physics.A(x), problem.physics, problem.image_shape, seed=0)
+    left = plain - deblurred(clean, signal="flat")  # the ratio follows y: the same within 2 %
+    assert told[0] == pytest.approx(left.square().mean().sqrt().item(), rel=0.05)

@@ -118,3 +118,12 @@ def test_drawn_weights_depend_on_the_seed_alone():
         assert torch.equal(dict(network.named_parameters())[name], before[name])
         assert torch.equal(one[name], again[name])
         assert not torch.equal(one[name], other[name]) or "weight" not in name or one[name].ndim < 4
+
+
+def test_a_linear_output_has_both_signs():
+    z = torch.rand(1, 4, 16, 16)
+    linear = image_of(z, output="linear")
+    assert linear.min() < 0
+    torch.testing.assert_close(linear.sigmoid(), image_of(z))
+    with pytest.raises(ValueError, match="output must be one of"):
+        SkipUNet(4, **TINY, output="relu")  # type: ignore[arg-type]

@@ -52,6 +52,14 @@ def test_a_gain_is_paired_and_met_where_it_is_as_high():
     ]
 
 
+def test_an_order_is_met_where_the_sign_is_the_papers():
+    assert [p["met"] for p in judged(kind="order", of="new", over="old")["places"]] == [
+        *(True, False),  # no difference is no order
+        *(None, None),
+    ]
+    assert judged(kind="order", of="old", over="new")["met"] is False
+
+
 def test_a_speedup_is_the_ratio_of_times():
     found = judged(kind="speedup", of="new", over="old", published={"a": 4.0})
     assert [place["ours"] for place in found["places"]] == ["20.0 x", "5.0 x", None, None]
@@ -72,5 +80,5 @@ def test_what_nobody_says_is_not_judged():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(UserError, match="kind=better of a claim must be one of gain, speedup"):
+    with pytest.raises(UserError, match="kind=better of a claim must be one of gain, order, sp"):
         judged(kind="better", of="new")

@@ -1,6 +1,7 @@
 """Every method on every task: it reconstructs the image, or says in one line why not."""
 
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -15,33 +16,48 @@ from metadip.types import FitResult, InverseProblem, UserError
 SMALL = ["prior.network.channels=[4,4]", "prior.network.skip_channels=[2,2]"]
 SETTINGS: dict[str, list[str]] = {
     "aseq_dip": SMALL,
+    "conv_decoder": ["prior.width=4"],
     "denoiser": ["denoiser=tv"],
     "dip": SMALL,
     "dip_es": SMALL,
+    "dip_hole": SMALL,
+    "dip_inpaint": SMALL,
+    "dip_jpeg": SMALL,
+    "dip_large_hole": SMALL,
+    "dip_sparse": SMALL,
+    "dip_sr": SMALL,
     "dip_sure": SMALL,
+    "dip_text": SMALL,
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
     "admm_tv": ["method.iterations=2"],
+    "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
-STEPS = ("aseq_dip", "dip", "dip_es", "dip_sure", "dop", "drp", "gp_dip", "metadip", "metasiren",
-         "single_image", "supervised")  # fmt: skip
-METHODS = [name for name in names_in("method") if name != "drunet"]  # its weights are a download
-QUICK = ("wiener", "admm_tv", "tv")
+STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
+         "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip",
+         "metadip", "metasiren", "single_image", "supervised")  # fmt: skip
+WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
+METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
+QUICK = ("adjoint", "wiener", "admm_tv", "tv")
 BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
     "denoiser": {"denoise"},
+    "dncnn": {"denoise"},
     "nlm": {"denoise"},
     "tv": {"denoise"},
     "wavelet": {"denoise"},
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
+    "wiener_dip": {"deblur"},
+    "adjoint": set(TASKS) - {"cpr"},
     "admm_tv": set(TASKS) - {"cpr"},
+    "conv_decoder": set(TASKS) - {"cpr"},
 }  # method -> the tasks that it serves; others serve all
 
 

@@ -15,6 +15,7 @@ from metadip.data.images import (
     read_image,
     resize,
 )
+from metadip.data.named import NamedImages
 from metadip.data.names import image_names
 from metadip.data.patches import (
     NaturalPatches,
@@ -36,6 +37,7 @@ __all__ = [
     "ImageMixture",
     "ImageSource",
     "LoaderSettings",
+    "NamedImages",
     "NaturalPatches",
     "Patches",
     "SampleKey",

@@ -1,15 +1,18 @@
 """Methods that a user can choose to solve a task, all of them deepinv Reconstructors."""
 
+from metadip.methods.adjoint import Adjoint
 from metadip.methods.admm_tv import TotalVariationADMM
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
+from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
 from metadip.methods.learned_denoiser import LearnedDenoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
+from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
@@ -20,9 +23,12 @@ __all__ = [
     "DIP",
     "NLM",
     "TV",
+    "Adjoint",
+    "DIPDenoiser",
     "DRUNet",
     "Denoiser",
     "DenoiserReconstructor",
+    "DnCNN",
     "FitModule",
     "FitReconstructor",
     "LearnedDenoiser",

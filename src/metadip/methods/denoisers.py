@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,20 @@ class Denoiser(Protocol):
     def __call__(self, y: Tensor, noise_std: float, /) -> Tensor:
         """Return the images with noise of standard deviation ``noise_std`` removed."""
         ...
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A denoiser that goes on from call to call."""
+
+    def of_one_reconstruction(self) -> Denoiser:
+        """Return one that does so, starting anew."""
+        ...
+
+
+def of_one_reconstruction(denoiser: Denoiser) -> Denoiser:
+    """Return the denoiser to use for the successive images of one reconstruction."""
+    return denoiser.of_one_reconstruction() if isinstance(denoiser, Continuing) else denoiser
 
 
 class BM3D(nn.Module):
@@ -86,10 +100,10 @@ class BM3D(nn.Module):
             )
         if self.implementation == "pypi":
             return _authors_bm3d(y, noise_std)
-        return _in_opponent_colours(y, lambda image: self.filter(image.float(), noise_std))
+        return in_opponent_colours(y, lambda image: self.filter(image.float(), noise_std))
 
 
-def _in_opponent_colours(y: Tensor, denoise: Callable[[Tensor], Tensor]) -> Tensor:
+def in_opponent_colours(y: Tensor, denoise: Callable[[Tensor], Tensor]) -> Tensor:
     """Denoise luminance and two colour differences instead of red, green and blue.
 
     Luminance collects what the channels share; an orthonormal basis leaves the noise as it is.
@@ -170,7 +184,7 @@ class TV(nn.Module):
         """See ``Denoiser``."""
         from skimage.restoration import denoise_tv_chambolle
 
-        return _in_opponent_colours(
+        return in_opponent_colours(
             y,
             lambda image: _each(
                 image,
@@ -222,7 +236,7 @@ class Wavelet(nn.Module):
         def shrink(images: Tensor) -> Tensor:
             return torch.cat([self.dictionary(image, threshold) for image in images.split(1)])
 
-        return _in_opponent_colours(padded, shrink)[..., :height, :width]
+        return in_opponent_colours(padded, shrink)[..., :height, :width]
 
 
 def _need(package: str, what: str) -> None:

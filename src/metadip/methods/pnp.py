@@ -9,7 +9,7 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from metadip.methods.denoisers import Denoiser
+from metadip.methods.denoisers import Denoiser, of_one_reconstruction
 from metadip.methods.iteration import Iterative
 from metadip.physics.operators import Magnitude
 from metadip.types import InverseProblem, UserError
@@ -86,11 +86,12 @@ def _images(
 ) -> Iterator[Tensor]:
     """Yield the start and then v of each iteration."""
     v, update = start_of(problem), data_update(problem, penalty=penalty)
+    denoise = of_one_reconstruction(denoiser)
     u = torch.zeros_like(v)
     yield v
     for level in strengths(strength, iterations):
         x = update(v - u)
-        v = denoiser(x + u, level)
+        v = denoise(x + u, level)
         u = u + x - v
         yield v
 

@@ -10,6 +10,7 @@ from deepinv.models import WienerDeconvolution
 from deepinv.physics import BlurFFT, GaussianNoise
 from torch import Tensor
 
+from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import Iterative
 from metadip.types import InverseProblem, UserError
 
@@ -25,10 +26,13 @@ class Wiener(Iterative):
         X(f) = H*(f) Y(f) / (|H(f)|^2 + sigma^2 / S(f)). S is the power spectrum of the image: the
         same at all frequencies, with the mean square of y (flat), or c / |f|^2 with the variance of
         y, as photographs have it (natural). An estimated sigma is the median absolute value of the
-        finest diagonal Haar coefficients of y over 0.6745, for each channel, then averaged.
+        finest diagonal Haar coefficients of y over 0.6745, for each channel, then averaged. A
+        ``denoiser`` is given the result, with the level sigma ||g|| of the noise that the filter g
+        lets through.
     Args:
         noise: known reads the level from the operator's Gaussian noise; estimated looks at y.
         signal: natural or flat.
+        denoiser: one of ``metadip.methods.denoisers`` for the result, or None.
     Raises:
         UserError: If an argument is unknown; when called, if the operator is no circular blur, or
             noise=known and its noise is not Gaussian.
@@ -36,16 +40,16 @@ class Wiener(Iterative):
         Donoho (1995), De-noising by Soft-Thresholding (the estimate of sigma).
     """
 
-    def __init__(self, *, noise: str, signal: str) -> None:
+    def __init__(self, *, noise: str, signal: str, denoiser: Denoiser | None = None) -> None:
         for key, value, known in (("noise", noise, NOISES), ("signal", signal, SIGNALS)):
             if value not in known:
                 raise UserError(f"method.{key}={value} is unknown; choose from {', '.join(known)}")
         images = partial(_images, estimated=noise == "estimated", natural=signal == "natural")
         check = partial(_check, estimated=noise == "estimated")
         super().__init__(
-            None,
-            images=lambda problem, _: images(problem),
-            steps=1,
+            denoiser,
+            images=images,
+            steps=1 if denoiser is None else 2,
             check=lambda problem, _, task: check(problem, task),
             rescale=False,
         )
@@ -64,15 +68,23 @@ def _check(problem: InverseProblem, task: str, *, estimated: bool) -> None:
         )
 
 
-def _images(problem: InverseProblem, *, estimated: bool, natural: bool) -> Iterator[Tensor]:
-    """Yield y and the deconvolved image."""
+def _images(
+    problem: InverseProblem, denoiser: Denoiser | None, *, estimated: bool, natural: bool
+) -> Iterator[Tensor]:
+    """Yield y, the deconvolved image, and the denoised one."""
     y, physics = problem.y, problem.physics
     yield y
     level = estimated_noise_std(y) if estimated else float(physics.noise_model.sigma)
     level = max(level, MIN_NOISE_STD)
     ratio = level**2 / (_natural_spectrum(y) if natural else y.square().mean().expand(1, 1, 1, 1))
     width = y.shape[-1] // 2 + 1
-    yield WienerDeconvolution(ratio.expand(1, 1, y.shape[-2], width))(y, physics)
+    deconvolve = WienerDeconvolution(ratio.expand(1, 1, y.shape[-2], width))
+    x: Tensor = deconvolve(y, physics)
+    yield x
+    if denoiser is not None:
+        point = torch.zeros_like(y)
+        point[:, :1, :1, :1] = 1
+        yield denoiser(x, level * float(deconvolve(point, physics).norm()))
 
 
 def estimated_noise_std(y: Tensor) -> float:

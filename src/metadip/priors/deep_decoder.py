@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import get_args
 
 from torch import Tensor, nn
 
 from metadip.priors.latent import Latent
 from metadip.priors.representation import Representation, draw_weights
+from metadip.priors.skip_unet import Output, check_choice
 from metadip.registry import registered
 from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, InverseProblem, Named, Start
@@ -35,10 +37,12 @@ class DeepDecoder(Representation):
         doublings: how often the size is doubled, at least 1; 5 in the authors' code.
         noise_scale: z is U(0, noise_scale); 0.1 in the authors' code.
         seed: of the stored z, which a learned prior uses for every image.
+        output: "sigmoid", or "linear" for images with negative values.
         learned: whether the stored weights are a learned start.
         learned_px: side of the images that it was learned on, if known.
     Raises:
-        ValueError: If ``out_channels``, ``width`` or ``doublings`` is below 1; in ``start``, if the
+        ValueError: If ``out_channels``, ``width`` or ``doublings`` is below 1, or ``output`` is
+            unknown; in ``start``, if the
             number of channels of the image differs from that of the network.
     References:
         Heckel and Hand (2019), Deep Decoder, arXiv:1810.03982; layers as in the authors' code.
@@ -60,6 +64,7 @@ class DeepDecoder(Representation):
         doublings: int = 5,
         noise_scale: float = 0.1,
         seed: int = 0,
+        output: Output = "sigmoid",
         learned: bool = False,
         learned_px: int | None = None,
     ) -> None:
@@ -69,10 +74,12 @@ class DeepDecoder(Representation):
                 "out_channels, width and doublings must be at least 1, got "
                 f"{out_channels}, {width} and {doublings}"
             )
+        check_choice("output", output, get_args(Output))
         self.out_channels, self.doublings = out_channels, doublings
         layers = [_layer(width, doubles=i < doublings) for i in range(doublings + 1)]
         head = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.network = nn.Sequential(*layers, head, nn.Sigmoid())
+        last = [nn.Sigmoid()] if output == "sigmoid" else []
+        self.network = nn.Sequential(*layers, head, *last)
         self.latent = Latent(
             width, size_px=STORED_CELLS, n_wavelengths=0, noise_scale=noise_scale, seed=seed
         )

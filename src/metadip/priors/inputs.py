@@ -60,6 +60,36 @@ class Coordinates(nn.Module):
         )
 
 
+@registered("meshgrid")
+class Meshgrid(nn.Module):
+    """Return the position of every pixel, the smooth input of the deep image prior for large holes.
+
+    Model:
+        Column and row of the pixel, each from 0 at the first to 1 at the last.
+    Shape:
+        ``of`` -> (1, 2, H, W).
+    References:
+        Ulyanov, Vedaldi, Lempitsky (2018), Deep Image Prior, arXiv:1711.10925.
+    """
+
+    description: dict[str, Any]
+
+    channels = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def redraw(self, seed: int, size_px: int | None = None) -> None:
+        """Nothing here is random."""
+
+    def of(self, problem: InverseProblem) -> Tensor:
+        """See ``NetworkInput.of``."""
+        _, height, width = problem.image_shape
+        rows, columns = (torch.linspace(0, 1, n, device=problem.y.device) for n in (height, width))
+        grid = torch.meshgrid(rows, columns, indexing="ij")
+        return torch.stack([grid[1], grid[0]])[None]
+
+
 @registered("back_projection")
 class BackProjection(nn.Module):
     """Return A^T y, which is y itself in denoising: the input of a supervised denoiser.

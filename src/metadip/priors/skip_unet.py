@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from metadip.registry import registered
 
+Downsampling = Literal["stride", "average"]
+Output = Literal["sigmoid", "linear"]
 Padding = Literal["reflect", "zeros"]
 Upsampling = Literal["bilinear", "nearest"]
 LEAKY_SLOPE = 0.2  # of every LeakyReLU in the authors' code
+FEWEST_CELLS = 2  # of the coarsest scale, that reflection needs for kernels of 3 px
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -27,38 +30,42 @@ def _conv(c_in: int, c_out: int, kernel: int, padding: Padding, stride: int = 1)
     return [conv, _norm(c_out), nn.LeakyReLU(LEAKY_SLOPE)]
 
 
-class _Scale(nn.Module):
+class Wiring(NamedTuple):
+    """How the parts of a scale are made; see ``SkipUNet`` and ``VariedSkipUNet``."""
+
+    upsampling: Upsampling
+    padding: Padding = "reflect"
+    down_kernel_px: int = 3
+    downsampling: Downsampling = "stride"
+    pointwise: bool = True
+
+
+class SkipScale(nn.Module):
     """One scale: halve the resolution, run the next scale, upsample, join with the skip branch."""
 
     def __init__(
-        self,
-        c_in: int,
-        channels: Sequence[int],
-        skips: Sequence[int],
-        *,
-        upsampling: Upsampling,
-        padding: Padding,
+        self, c_in: int, channels: Sequence[int], skips: Sequence[int], *, wiring: Wiring
     ) -> None:
         super().__init__()
-        width, skip = channels[0], skips[0]
+        width, skip, padding = channels[0], skips[0], wiring.padding
+        kernel, averages = wiring.down_kernel_px, wiring.downsampling == "average"
         self.skip = nn.Sequential(*_conv(c_in, skip, 1, padding)) if skip else None
-        self.encode = nn.Sequential(
-            *_conv(c_in, width, 3, padding, stride=2), *_conv(width, width, 3, padding)
-        )
-        self.below: _Scale | None = None
+        halve = _conv(c_in, width, kernel, padding, stride=1 if averages else 2)
+        if averages:
+            halve.insert(1, nn.AvgPool2d(2))
+        self.encode = nn.Sequential(*halve, *_conv(width, width, kernel, padding))
+        self.below: SkipScale | None = None
         c_below = width
         if len(channels) > 1:
-            self.below = _Scale(
-                width, channels[1:], skips[1:], upsampling=upsampling, padding=padding
-            )
+            self.below = SkipScale(width, channels[1:], skips[1:], wiring=wiring)
             c_below = channels[1]
-        self.upsampling = upsampling
+        self.upsampling = wiring.upsampling
         self.join = _norm(skip + c_below)
-        self.decode = nn.Sequential(
-            *_conv(skip + c_below, width, 3, padding), *_conv(width, width, 1, padding)
-        )
+        pointwise = _conv(width, width, 1, padding) if wiring.pointwise else []
+        self.decode = nn.Sequential(*_conv(skip + c_below, width, 3, padding), *pointwise)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (B, width, H, W) for (B, c_in, H, W)."""
         deep = self.encode(x)
         if self.below is not None:
             deep = self.below(deep)
@@ -93,10 +100,12 @@ class SkipUNet(nn.Module):
         upsampling: "bilinear" (corners not aligned) or "nearest".
         padding: "reflect" or "zeros".
         residual: whether the network corrects its input, an image with as many channels.
+        output: "sigmoid", or "linear" for images with negative values, as the parts of complex
+            ones; of no effect with ``residual``.
     Raises:
         ValueError: If there is no scale, a width is below 1, the numbers of skips and scales
-            differ, ``upsampling`` or ``padding`` is unknown, or ``residual`` is set and the numbers
-            of input and output channels differ.
+            differ, ``upsampling``, ``padding`` or ``output`` is unknown, or ``residual`` is set and
+            the numbers of input and output channels differ.
     References:
         Ulyanov, Vedaldi, Lempitsky (2018), Deep Image Prior, arXiv:1711.10925; wiring as in the
         authors' code. 2,217,831 weights at in 32, out 3, five scales of 128, skips of 4, as there.
@@ -118,35 +127,40 @@ class SkipUNet(nn.Module):
         upsampling: Upsampling = "bilinear",
         padding: Padding = "reflect",
         residual: bool = False,
+        output: Output = "sigmoid",
     ) -> None:
         super().__init__()
         if residual and in_channels != out_channels:
             raise ValueError(
                 f"residual adds an image to an image, got {in_channels} and {out_channels} channels"
             )
-        _check(in_channels, out_channels, channels, skip_channels)
-        _check_choice("upsampling", upsampling, get_args(Upsampling))
-        _check_choice("padding", padding, get_args(Padding))
+        check_widths(in_channels, out_channels, channels, skip_channels)
+        check_choice("upsampling", upsampling, get_args(Upsampling))
+        check_choice("padding", padding, get_args(Padding))
+        check_choice("output", output, get_args(Output))
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.scales = _Scale(
-            in_channels, channels, skip_channels, upsampling=upsampling, padding=padding
+        self.scales = SkipScale(
+            in_channels, channels, skip_channels, wiring=Wiring(upsampling, padding)
         )
         self.head = nn.Conv2d(channels[0], out_channels, 1)
-        self.residual, self._multiple = residual, 2 ** len(channels)
+        self.residual, self.output, self._multiple = residual, output, 2 ** len(channels)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the image of latent ``z``, values in (0, 1) unless ``residual``."""
+        """Return the image of latent ``z``."""
         height, width = z.shape[-2:]
-        pad_h, pad_w = (_extension(size, self._multiple) for size in (height, width))
-        if pad_h or pad_w:
-            z = F.pad(z, (0, pad_w, 0, pad_h), mode="replicate")
-        out = self.head(self.scales(z))
-        return (z + out if self.residual else torch.sigmoid(out))[..., :height, :width]
+        z = extended(z, self._multiple, fewest=FEWEST_CELLS)
+        out: Tensor = self.head(self.scales(z))
+        if self.residual:
+            out = z + out
+        elif self.output == "sigmoid":
+            out = out.sigmoid()
+        return out[..., :height, :width]
 
 
-def _check(
+def check_widths(
     in_channels: int, out_channels: int, channels: Sequence[int], skip_channels: Sequence[int]
 ) -> None:
+    """Raise ``ValueError`` unless the widths of a skip network fit one another."""
     if not channels or min(channels) < 1 or min(in_channels, out_channels) < 1:
         raise ValueError(
             f"channels must be at least 1, got {in_channels}, {list(channels)}, {out_channels}"
@@ -157,11 +171,13 @@ def _check(
         )
 
 
-def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless a value is known."""
     if value not in known:
         raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
 
-def _extension(size: int, multiple: int) -> int:
-    """Return the padding that ``size`` needs; reflection needs 2 pixels at the coarsest scale."""
-    return max(-(-size // multiple), 2) * multiple - size
+def extended(z: Tensor, multiple: int, *, fewest: int) -> Tensor:
+    """Repeat the border of z to sides that are multiples, of at least ``fewest`` cells each."""
+    pad_h, pad_w = (max(-(-n // multiple), fewest) * multiple - n for n in z.shape[-2:])
+    return F.pad(z, (0, pad_w, 0, pad_h), mode="replicate") if pad_h or pad_w else z

@@ -41,7 +41,7 @@ def benchmark(cfg: config.Config) -> None:
     prepare_process(cfg)
     if cfg.quick:
         cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
-    if not cfg.threads:
+    if not cfg.threads and cfg.image_size is not None:
         torch.set_num_threads(threads_of_size(cfg.image_size, available=torch.get_num_threads()))
     out, every = Path(cfg.out), list(images_of(cfg))
     recipes, chosen = _recipes(cfg), _chosen_names(cfg)

@@ -78,9 +78,10 @@ class Recipe:
         """The composed configuration."""
         cfg = config.compose("infer", self.settings, shared=self.task_settings)
         if self.quick:
-            for key in QUICK.keys() & cfg.method.keys():
-                own = cfg.method[key]  # None: the prior's own
-                cfg.method[key] = QUICK[key] if own is None else min(own, QUICK[key])
+            for node in (cfg.method, cfg.method.get("denoiser") or {}):
+                for key in QUICK.keys() & node.keys():
+                    own = node[key]  # None: the prior's own
+                    node[key] = QUICK[key] if own is None else min(own, QUICK[key])
         return cfg
 
     @cached_property
@@ -97,6 +98,7 @@ class Recipe:
 
         tree = config.plain(self.cfg)
         facts = {name: tree[name] for name in THAT_MATTER}
+        facts |= {"exact": True} if tree["exact"] else {}  # null and false leave the fit as it is
         facts |= {"ckpt": fingerprint(self.cfg), "version": version("metadip")}
         named = [v for v in config.leaves(tree["method"]).values() if isinstance(v, str)]
         if files := [Path(value) for value in named if Path(value).is_file()]:
@@ -159,12 +161,15 @@ class Cells:
             UserError: If the method cannot do the task.
         """
         from metadip.callbacks import OraclePSNR
+        from metadip.methods.exact_data import with_exact_data
         from metadip.report import save_image, write_json
 
         method = recipe.built
         method.check(problem, task=f"task={recipe.cfg.choices.task}")
         with PeakMemory(recipe.device) as memory:
             (result,) = method.reconstruct([problem], hooks=[OraclePSNR()])
+            if recipe.cfg.exact:
+                result = with_exact_data(problem, result, exact=True, clip=False)
         entry = {
             "method": recipe.method,
             "task": recipe.task,

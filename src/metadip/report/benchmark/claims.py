@@ -10,7 +10,7 @@ from metadip.report.benchmark.score_cells import Cell, Table, at_place, problem_
 from metadip.types import UserError
 
 Place = tuple[str, str]
-KINDS = ("gain", "speedup", "transfer")
+KINDS = ("gain", "order", "speedup", "transfer")
 
 
 def judged_claims(
@@ -23,10 +23,11 @@ def judged_claims(
 
     Model:
         gain: mean PSNR of ``of`` minus that of ``over``, dB, on each task and set; higher is
-        better. speedup: mean seconds of ``over`` divided by those of ``of``; higher is better.
-        transfer: mean PSNR of ``of`` on the first set minus that on the second; lower is better.
-        Ours are over the problems that both methods have. A claim is met if ours is at least as
-        good wherever both numbers are known, and not judged if that is nowhere.
+        better. order: the same difference; met if it has the sign that the paper's has. speedup:
+        mean seconds of ``over`` divided by those of ``of``; higher is better. transfer: mean PSNR
+        of ``of`` on the first set minus that on the second; lower is better. Ours are over the
+        problems that both methods have. A claim is met if ours is at least as good wherever both
+        numbers are known, and not judged if that is nowhere.
     Args:
         claims: each with ``text``, ``kind``, ``of``, and ``over`` except for a transfer;
             ``published`` (task -> number) where ``table.published`` does not give it.
@@ -47,7 +48,7 @@ def _judged(claim: Mapping[str, Any], table: Table, cells: Sequence[Cell]) -> di
     for name, theirs, own in _compared(claim, table, cells):
         met: bool | None = None
         if theirs is not None and own is not None:
-            met = own <= theirs if kind == "transfer" else own >= theirs
+            met = _met(kind, theirs, own)
         told = {"published": _told(theirs, kind), "ours": _told(own, kind)}
         places.append({"where": name, **told, "met": met})
     verdicts = [place["met"] for place in places if place["met"] is not None]
@@ -56,6 +57,12 @@ def _judged(claim: Mapping[str, Any], table: Table, cells: Sequence[Cell]) -> di
         "met": all(verdicts) if verdicts else None,
         "places": places,
     }
+
+
+def _met(kind: str, theirs: float, own: float) -> bool:
+    if kind == "order":
+        return own * theirs > 0
+    return own <= theirs if kind == "transfer" else own >= theirs
 
 
 def _compared(
