@@ -1,6 +1,6 @@
 # `make` lists the targets. Each one creates the environment (.venv) first if it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help env install demo format lint type test test-all attack smoke check bench clean
+.PHONY: help env install demo format lint type test test-all attack smoke check bench docs-tables clean
 
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
@@ -58,6 +58,9 @@ bench: env ## time of a fit step, and gradients, memory and time of meta-trainin
 	$(PYTHON) benchmarks/fit_step.py --json $(QUICK)
 	$(PYTHON) benchmarks/meta_engine.py --json $(QUICK)
 	$(PYTHON) benchmarks/threads.py --json $(QUICK)
+
+docs-tables: env ## write the tables of README, docs and model cards from benchmarks/results
+	$(PYTHON) benchmarks/document_tables.py
 
 clean: ## remove caches, builds and the output of smoke; .venv and other results stay
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache build dist $(SMOKE)

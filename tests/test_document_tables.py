@@ -1,0 +1,98 @@
+"""Tables of the documents: they are what the committed results say."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from metadip.types import UserError
+
+CELL = {"seed": 0, "ssim": 0.91234567, "steps": 3, "made_on": "cpu", "curves": {"psnr_db": [1.0]}}
+BEGIN, END = "<!-- table photo_denoise: {} -->\n", "<!-- end of table -->"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, repo: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(repo / "benchmarks")
+    return importlib.import_module("document_tables")
+
+
+@pytest.fixture
+def results(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of results made from a run of three methods on four images."""
+    run, folder = tmp_path / "run", tmp_path / "results"
+    (run / "cells").mkdir(parents=True)
+    folder.mkdir()
+    monkeypatch.setattr(script, "RESULTS", folder)
+    monkeypatch.setattr(script, "REPO", tmp_path)
+    numbers = {"photo_5": (31.0, 32.0), "bm3d": (30.0, 30.5), "dip": (29.0,)}
+    for method, psnrs in numbers.items():
+        for group, higher in (("faces", 0.0), ("patches", -1.0)):
+            for image, psnr in enumerate(psnrs):
+                entry = CELL | {"method": method, "task": "denoise_25", "set": group}
+                entry |= {"image": str(image), "psnr_db": psnr + higher, "seconds": image + 0.5}
+                entry |= {"best_psnr_db": 40.0 if method == "dip" else None}
+                (run / "cells" / f"{method}-{group}-{image}.json").write_text(json.dumps(entry))
+    assert script.take(run, "photo_denoise") == folder / "photo_denoise.csv"
+    return folder
+
+
+def test_documents_are_up_to_date(script, capsys: pytest.CaptureFixture[str]):
+    assert script.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_a_row_is_a_task(script, results: Path):
+    begin = BEGIN.format("methods=photo_5,bm3d,dip,dip:best tasks=denoise_25")
+    text = script.renewed(f"before\n{begin}old\n{END}\nafter")
+    assert text == (
+        f"before\n{begin}"
+        "| PSNR in dB: faces, natural patches | photo (5 steps) | BM3D "
+        "| DIP (1000 steps) (1 images) | DIP (1000 steps), best step (1 images) |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| noise 25 of 255 | **31.50**, **30.50** | 30.25, 29.25 | 29.00, 28.00 | 40.00, 40.00 |\n"
+        f"{END}\nafter"
+    )
+    assert script.renewed(text) == text
+
+
+def test_a_row_is_a_method_with_its_time(script, results: Path):
+    begin = BEGIN.format(
+        "methods=bm3d,photo_5 tasks=denoise_25 sets=patches rows=methods seconds=true"
+    )
+    assert script.renewed(begin + END) == (
+        f"{begin}| PSNR in dB | natural patches |\n| --- | --- |\n"
+        f"| BM3D | 29.25, 1 s |\n| photo (5 steps) | **30.50**, 1 s |\n{END}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ("methods=nlm", "table photo_denoise: results have nothing on 'nlm'"),
+        ("methods=bm3d tasks=denoise_15", "results have nothing on 'denoise_15'"),
+        ("methods=bm3d tasks=denoise_25 row=x", "table photo_denoise: unknown option 'row=x'"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(script, results: Path, asked: str, text: str):
+    with pytest.raises(UserError, match=text):
+        script.renewed(BEGIN.format(asked) + END)
+
+
+def test_results_that_are_missing_are_told(script, results: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"there is no results/photo_whole\.csv: see --take"):
+        script.renewed("<!-- table photo_whole: -->\n" + END)
+    with pytest.raises(UserError, match="has no finished cells"):
+        script.take(tmp_path / "results", "photo_whole")
+
+
+def test_out_of_date_documents_are_named_and_written(
+    script, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    begin = BEGIN.format("methods=bm3d tasks=denoise_25 sets=faces")
+    (tmp_path / "README.md").write_text(begin + END)
+    assert script.main(["--check"]) == 1
+    assert script.main([]) == 0
+    assert script.main(["--check"]) == 0
+    assert capsys.readouterr().out == "README.md: out of date\nREADME.md: written\n"
