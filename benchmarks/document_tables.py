@@ -11,9 +11,9 @@ A document asks for a table by a comment, and all up to the next comment is gene
 
 A row is a task and a column a method, each cell the mean PSNR in dB of each image set; with
 ``rows=methods`` a row is a method and a column a set, and ``seconds=true`` adds the median time.
-``dip:best`` is the best step of a method, which the truth has to choose. ``tasks=`` and ``sets=``
-choose and order. The best of a row and set is bold, what only the truth can choose aside. Labels
-are those of conf/table.
+Only images count that all methods shown have seen; how many stands in brackets. ``dip:best`` is the
+best step of a method, which the truth has to choose. ``tasks=`` and ``sets=`` choose and order. The
+best of a row and set is bold, what only the truth can choose aside. Labels are those of conf/table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,18 +43,16 @@ BEST = ":best"  # after a method: its best step
 OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
 
 
-class Cell(NamedTuple):
-    """What one method reached on the images of a set.
+Seen = dict[str, tuple[float, float]]  # PSNR in dB and seconds by image
+Cells = dict[tuple[str, str, str], Seen]  # by method, task and set
 
-    Args:
-        psnr_db: mean.
-        seconds: median.
-        images: number of them.
-    """
 
-    psnr_db: float
-    seconds: float
-    images: int
+class Chosen(NamedTuple):
+    """What a table shows, in order."""
+
+    methods: list[str]
+    tasks: list[str]
+    sets: list[str]
 
 
 def take(run: Path, name: str) -> Path:
@@ -79,26 +77,22 @@ def _rounded(key: str, value: Any) -> Any:
     return round(value, DIGITS[key]) if key in DIGITS and isinstance(value, float) else value
 
 
-def cells_of(name: str) -> dict[tuple[str, str, str], Cell]:
-    """Return what ``results/NAME.csv`` says by method, task and set."""
+def cells_of(name: str) -> Cells:
+    """Return what ``results/NAME.csv`` says."""
     path = RESULTS / f"{name}.csv"
     if not path.is_file():
         raise UserError(f"there is no {path.relative_to(REPO)}: see --take")
-    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    found: Cells = {}
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             for suffix, column in (("", "psnr_db"), (BEST, "best_psnr_db")):
                 if row.get(column):
                     place = (row["method"] + suffix, row["task"], row["set"])
-                    found.setdefault(place, []).append((float(row[column]), float(row["seconds"])))
-    return {
-        place: Cell(
-            statistics.mean(psnr for psnr, _ in values),
-            statistics.median(seconds for _, seconds in values),
-            len(values),
-        )
-        for place, values in found.items()
-    }
+                    found.setdefault(place, {})[row["image"]] = (
+                        float(row[column]),
+                        float(row["seconds"]),
+                    )
+    return found
 
 
 def table_of(name: str, asked: str) -> str:
@@ -111,25 +105,44 @@ def table_of(name: str, asked: str) -> str:
     if unknown := [word for word in asked.split() if word.split("=")[0] not in OPTIONS]:
         raise UserError(f"table {name}: unknown option '{unknown[0]}'")
     cells, table = cells_of(name), config.compose("benchmark", [f"table={name}"]).table
-    chosen = {
-        "methods": _chosen(options.get("methods"), [*table.methods]),
-        "tasks": _chosen(options.get("tasks"), [*table.tasks]),
-        "sets": _chosen(options.get("sets"), [*table.sets]),
-    }
-    for at, kind in enumerate(chosen):
+    chosen = Chosen(
+        *(_chosen(options.get(kind), [*table[kind]]) for kind in ("methods", "tasks", "sets"))
+    )
+    for at, items in enumerate(chosen):
         there = {place[at] for place in cells}
-        if missing := [item for item in chosen[kind] if item not in there]:
+        if missing := [item for item in items if item not in there]:
             raise UserError(f"table {name}: results have nothing on '{missing[0]}'")
 
     def label(kind: str, key: str) -> str:
         plain = key.removesuffix(BEST)
         return str(table[kind][plain].label) + (", best step" if key != plain else "")
 
-    seconds = options.get("seconds") == "true"
+    shown = {
+        (task, group): _shared({m: cells.get((m, task, group), {}) for m in chosen.methods})
+        for task in chosen.tasks
+        for group in chosen.sets
+    }
+    titles = {group: label("sets", group) + _count(shown, group) for group in chosen.sets}
     if options.get("rows") == "methods":
-        lines = _by_method(cells, chosen, label, seconds=seconds)
+        several = len(chosen.tasks) > 1
+        columns = [
+            (f"{label('tasks', task)}, " if several else "") + titles[group]
+            for task, group in shown
+        ]
+        lines = [["PSNR in dB", *columns]]
+        for method in chosen.methods:
+            texts = [_marked(method, found) for found in shown.values()]
+            if options.get("seconds") == "true":
+                texts = [t + _time(f[method]) for t, f in zip(texts, shown.values(), strict=True)]
+            lines.append([label("methods", method), *texts])
     else:
-        lines = _by_task(cells, chosen, label)
+        heads = [label("methods", method) for method in chosen.methods]
+        lines = [[f"PSNR in dB: {', '.join(titles.values())}", *heads]]
+        for task in chosen.tasks:
+            parts = [shown[task, group] for group in chosen.sets]
+            texts = [", ".join(_marked(m, found) for found in parts) for m in chosen.methods]
+            lines.append([label("tasks", task), *texts])
+    lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -137,81 +150,44 @@ def _chosen(words: str | None, every: Sequence[str]) -> list[str]:
     return words.split(",") if words else list(every)
 
 
-Lines = list[list[str]]
-Label = Callable[[str, str], str]
-
-
-def _by_task(
-    cells: dict[tuple[str, str, str], Cell], chosen: dict[str, list[str]], label: Label
-) -> Lines:
-    """Return a row per task and a column per method; each cell has a number per set."""
-    methods, sets = chosen["methods"], chosen["sets"]
-    names = ", ".join(label("sets", key) for key in sets)
-    counts = _counts(cells, chosen)
-    head = [f"PSNR in dB: {names}", *(label("methods", m) + counts.get(m, "") for m in methods)]
-    lines = [head, ["---"] * len(head)]
-    for task in chosen["tasks"]:
-        texts = {method: [] for method in methods}  # type: dict[str, list[str]]
-        for group in sets:
-            found = {m: cells[m, task, group] for m in methods if (m, task, group) in cells}
-            for method in methods:
-                texts[method].append(_marked(method, found))
-        lines.append([label("tasks", task), *(", ".join(texts[method]) for method in methods)])
-    return lines
-
-
-def _by_method(
-    cells: dict[tuple[str, str, str], Cell],
-    chosen: dict[str, list[str]],
-    label: Label,
-    *,
-    seconds: bool,
-) -> Lines:
-    """Return a row per method and a column per task and set."""
-    places = [(task, group) for task in chosen["tasks"] for group in chosen["sets"]]
-    several = len(chosen["tasks"]) > 1
-    counts = _counts(cells, chosen)
-    head = ["PSNR in dB"]
-    for task, group in places:
-        head.append((f"{label('tasks', task)}, " if several else "") + label("sets", group))
-    lines = [head, ["---"] * len(head)]
-    found = {
-        place: {m: cells[m, *place] for m in chosen["methods"] if (m, *place) in cells}
-        for place in places
+def _shared(by_method: dict[str, Seen]) -> dict[str, Seen]:
+    """Return the results on the images that all methods with results have seen."""
+    sets = [set(seen) for seen in by_method.values() if seen]
+    images = set.intersection(*sets) if sets else set()
+    return {
+        method: {image: seen[image] for image in sorted(images & seen.keys())}
+        for method, seen in by_method.items()
     }
-    for method in chosen["methods"]:
-        texts = []
-        for place in places:
-            text = _marked(method, found[place])
-            if seconds and method in found[place]:
-                text += f", {found[place][method].seconds:.2g} s"
-            texts.append(text)
-        lines.append([label("methods", method) + counts.get(method, ""), *texts])
-    return lines
 
 
-def _marked(method: str, found: dict[str, Cell]) -> str:
-    """Return a PSNR, in bold if no other method that needs no truth is above it."""
-    if method not in found:
+def _count(shown: dict[tuple[str, str], dict[str, Seen]], group: str) -> str:
+    """Return how many images of a set are shown, in brackets."""
+    counts = [
+        max(len(seen) for seen in found.values()) for place, found in shown.items()
+        if place[1] == group
+    ]  # fmt: skip
+    least, most = min(counts), max(counts)
+    return f" ({least})" if least == most else f" ({least} to {most})"
+
+
+def _marked(method: str, found: dict[str, Seen]) -> str:
+    """Return a mean PSNR, in bold if no other method that needs no truth is above it."""
+    texts = {
+        m: f"{statistics.mean(psnr for psnr, _ in seen.values()):.2f}"
+        for m, seen in found.items()
+        if seen
+    }
+    if method not in texts:
         return "-"
-    fair = [f"{cell.psnr_db:.2f}" for m, cell in found.items() if not m.endswith(BEST)]
-    text = f"{found[method].psnr_db:.2f}"
-    best = not method.endswith(BEST) and text == max(fair, key=float) and len(fair) > 1
-    return f"**{text}**" if best else text
+    fair = [float(text) for m, text in texts.items() if not m.endswith(BEST)]
+    best = not method.endswith(BEST) and float(texts[method]) == max(fair) and len(fair) > 1
+    return f"**{texts[method]}**" if best else texts[method]
 
 
-def _counts(
-    cells: dict[tuple[str, str, str], Cell], chosen: dict[str, list[str]]
-) -> dict[str, str]:
-    """Return how many images a method saw where it is not as many as the first method saw."""
-    first, *others = chosen["methods"]
-    told = {}
-    for method in others:
-        ours = {p[1:]: c.images for p, c in cells.items() if p[0] == method}
-        theirs = {p[1:]: c.images for p, c in cells.items() if p[0] == first}
-        if fewer := {n for place, n in ours.items() if place in theirs and n != theirs[place]}:
-            told[method] = f" ({min(fewer)} images)"
-    return told
+def _time(seen: Seen) -> str:
+    """Return the median time."""
+    seconds = [seconds for _, seconds in seen.values()]
+    return f", {statistics.median(seconds):.2g} s" if seconds else ""
 
 
 def renewed(text: str) -> str:

@@ -48,10 +48,10 @@ def test_a_row_is_a_task(script, results: Path):
     text = script.renewed(f"before\n{begin}old\n{END}\nafter")
     assert text == (
         f"before\n{begin}"
-        "| PSNR in dB: faces, natural patches | photo (5 steps) | BM3D "
-        "| DIP (1000 steps) (1 images) | DIP (1000 steps), best step (1 images) |\n"
+        "| PSNR in dB: faces (1), natural patches (1) | photo (5 steps) | BM3D "
+        "| DIP (1000 steps) | DIP (1000 steps), best step |\n"
         "| --- | --- | --- | --- | --- |\n"
-        "| noise 25 of 255 | **31.50**, **30.50** | 30.25, 29.25 | 29.00, 28.00 | 40.00, 40.00 |\n"
+        "| noise 25 of 255 | **31.00**, **30.00** | 30.00, 29.00 | 29.00, 28.00 | 40.00, 40.00 |\n"
         f"{END}\nafter"
     )
     assert script.renewed(text) == text
@@ -62,7 +62,7 @@ def test_a_row_is_a_method_with_its_time(script, results: Path):
         "methods=bm3d,photo_5 tasks=denoise_25 sets=patches rows=methods seconds=true"
     )
     assert script.renewed(begin + END) == (
-        f"{begin}| PSNR in dB | natural patches |\n| --- | --- |\n"
+        f"{begin}| PSNR in dB | natural patches (2) |\n| --- | --- |\n"
         f"| BM3D | 29.25, 1 s |\n| photo (5 steps) | **30.50**, 1 s |\n{END}"
     )
 
