@@ -214,7 +214,7 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
     if not root.is_dir():
         raise UserError(f"no folder '{root}': check the path")
     seen = [p for p in root.rglob("*") if not p.name.startswith(".")]
-    found = [p for p in seen if p.suffix.lower() in suffixes]
+    found = [p for p in seen if p.suffix.lower() in suffixes and p.is_file()]
     if not found:
         raise UserError(
             f"folder '{root}' holds no {what}: it needs files ending in {' '.join(suffixes)}"
