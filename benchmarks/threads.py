@@ -1,6 +1,6 @@
 """Time fits by size, number of threads and busy neighbours, to choose the number of threads.
 
-``python benchmarks/threads.py --json`` prints a table, then one line of JSON. A neighbour is a
+``python benchmarks/threads.py --out threads.csv`` prints a table and writes it. A neighbour is a
 process that keeps one core busy. Waiting threads sleep, as in the scripts, unless the environment
 says otherwise (``OMP_WAIT_POLICY=ACTIVE``). Times are per step of vanilla DIP with the small
 network: wall-clock time, and processor time of this process. The number of threads that
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from metadip.command_line import set_thread_policy
 
@@ -26,7 +27,7 @@ import torch  # noqa: E402
 from loops import dip_of, make_problem  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from metadip.report import markdown_table  # noqa: E402
+from metadip.report import markdown_table, write_csv  # noqa: E402
 from metadip.runs.process import threads_of_size  # noqa: E402
 
 QUICK = {"size": [32, 64], "threads": [1, 2], "neighbours": [0], "steps": 5}
@@ -69,6 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=20, help="steps per fit")
     parser.add_argument("--quick", action="store_true", help="two small sizes and few steps")
+    parser.add_argument("--out", type=Path, help="CSV to write")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args(argv)
     if options.quick:
@@ -91,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, float | str]]:
             "size_px": size_px, "threads": threads, "neighbours": neighbours,
             "wall_ms": wall_ms, "cpu_ms": cpu_ms, "default": "*" if threads == usual else "",
         })  # fmt: skip
+        if options.out:  # as they come: neighbours make it long
+            write_csv(options.out, rows)
     print(markdown_table(rows, TITLES, {"wall_ms": ".1f", "cpu_ms": ".1f"}))
     if options.json:
         machine = {

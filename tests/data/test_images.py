@@ -204,6 +204,9 @@ def test_list_refuses_missing_and_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "note.txt").touch()
     with pytest.raises(UserError, match=r"holds no images: it needs files ending in .png"):
         list_images(tmp_path)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"holds no images"):
+        list_images(tmp_path)
 
 
 def test_names_are_unique() -> None:

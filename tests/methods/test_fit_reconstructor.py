@@ -78,6 +78,11 @@ OPERATORS: dict[str, Any] = {
 }
 
 
+def test_an_image_of_one_pixel():
+    y = torch.full((1, 3, 1, 1), 0.5)
+    assert tiny_method(steps=2)(y, Denoising()).shape == y.shape
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_of_deepinv_and_of_metadip(name: str):
     physics = OPERATORS[name]()

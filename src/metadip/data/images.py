@@ -214,7 +214,7 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
     if not root.is_dir():
         raise UserError(f"no folder '{root}': check the path")
     seen = [p for p in root.rglob("*") if not p.name.startswith(".")]
-    found = [p for p in seen if p.suffix.lower() in suffixes]
+    found = [p for p in seen if p.suffix.lower() in suffixes and p.is_file()]
     if not found:
         raise UserError(
             f"folder '{root}' holds no {what}: it needs files ending in {' '.join(suffixes)}"
@@ -223,7 +223,7 @@ def list_files(root: str | Path, suffixes: Sequence[str], *, what: str) -> list[
     if skipped:
         names = ", ".join([*skipped[:MAX_TOLD], *["..."] * (len(skipped) > MAX_TOLD)])
         LOG.info("of '%s', %d files are no %s and are skipped: %s", root, len(skipped), what, names)
-    return sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
+    return sorted(found, key=lambda p: p.relative_to(root).as_posix())
 
 
 def centre_crop(x: Tensor, size: int) -> Tensor:
