@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from deepinv.models import WienerDeconvolution
 from deepinv.physics import BlurFFT, Denoising, GaussianNoise, PoissonNoise
 from deepinv.physics.functional import gaussian_blur
 from torch import Tensor
@@ -42,6 +43,15 @@ def test_the_formula_of_a_flat_spectrum() -> None:
     ratio = 0.01 / problem.y.square().mean()
     expected = torch.fft.ifft2(h.conj() * y / (h.abs().square() + ratio)).real
     torch.testing.assert_close(deblurred(problem, signal="flat"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ratio_of_amplitudes() -> None:
+    x = torch.rand((1, *SHAPE), generator=torch.Generator().manual_seed(0))
+    problem = task(0.1).measure(x, seed=0)
+    y = problem.y
+    flat = 0.1 / y.mean() * torch.ones(1, 1, SHAPE[1], SHAPE[2] // 2 + 1)
+    expected = WienerDeconvolution(flat)(y, problem.physics)
+    torch.testing.assert_close(deblurred(problem, signal="amplitude"), expected)
 
 
 @pytest.mark.parametrize("noise_std", [0.001, 0.01, 0.1])

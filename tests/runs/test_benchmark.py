@@ -16,7 +16,6 @@ import benchmark as script
 import infer as infer_script
 from metadip import command_line, config
 from metadip.callbacks import LatentJitter
-from metadip.runs.cells import QUICK, Recipe
 from metadip.types import FitState
 from tests.full_disk import full_disk
 
@@ -283,26 +282,3 @@ def test_images_of_like_names_are_told_apart(photos: Path, tmp_path: Path):
 def test_results_among_the_images_are_refused(photos: Path, capsys: pytest.CaptureFixture[str]):
     assert run(*words(photos, photos / "results")) == 2
     assert "lies inside images=" in capsys.readouterr().err
-
-
-def test_a_table_may_make_results_agree_with_y(photos: Path, tmp_path: Path):
-    """An inpainted image then has the observed pixels; sizes may be those of the files."""
-    task = "['task=inpaint','task.ratio=0.5']"
-    settings = f"['method=dip','prior=skip_unet_small',{SMALL},'method.steps=2'"
-    arguments = [
-        *words(photos, tmp_path, "image_size=null", "count=1", "tasks=[denoise_25]"),
-        f"table.tasks.denoise_25.settings={task}", f"table.methods.dip.settings={settings}]",
-        f"table.methods.single_image.settings={settings},'exact=true']",
-    ]  # fmt: skip
-    assert run(*arguments) == 0
-    as_fitted, agreeing = (float(row["psnr_db"]) for row in rows(tmp_path))
-    assert agreeing > as_fitted + 2
-
-
-def test_quick_also_limits_the_fits_of_a_denoiser():
-    settings = ["method=pnp_admm", "denoiser=dip", "prior=skip_unet_small", "denoiser.steps=100"]
-    recipe = Recipe(
-        "ns", "cs", settings, ["task=cs"], count=None, quick=True, device=torch.device("cpu")
-    )
-    assert recipe.cfg.method.denoiser.steps == QUICK["steps"]
-    assert recipe.cfg.method.iterations == QUICK["iterations"]

@@ -14,7 +14,7 @@ from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import Iterative
 from metadip.types import InverseProblem, UserError
 
-NOISES, SIGNALS = ("known", "estimated"), ("natural", "flat")
+NOISES, SIGNALS = ("known", "estimated"), ("natural", "flat", "amplitude")
 MIN_NOISE_STD = 1e-4  # a quarter of 8-bit rounding; without noise, small values of H would explode
 MAD = 0.6745  # median absolute value of N(0, 1)
 
@@ -25,13 +25,14 @@ class Wiener(Iterative):
     Model:
         X(f) = H*(f) Y(f) / (|H(f)|^2 + sigma^2 / S(f)). S is the power spectrum of the image: the
         same at all frequencies, with the mean square of y (flat), or c / |f|^2 with the variance of
-        y, as photographs have it (natural). An estimated sigma is the median absolute value of the
-        finest diagonal Haar coefficients of y over 0.6745, for each channel, then averaged. A
-        ``denoiser`` is given the result, with the level sigma ||g|| of the noise that the filter g
-        lets through.
+        y, as photographs have it (natural); amplitude takes the ratio sigma / mean(y) of amplitudes
+        for sigma^2 / S, which reproduces Anderson's report. An estimated sigma is the median
+        absolute value of the finest diagonal Haar coefficients of y over 0.6745, for each channel,
+        then averaged. A ``denoiser`` is given the result, with the level sigma ||g|| of the noise
+        that the filter g lets through.
     Args:
         noise: known reads the level from the operator's Gaussian noise; estimated looks at y.
-        signal: natural or flat.
+        signal: natural, flat or amplitude.
         denoiser: one of ``metadip.methods.denoisers`` for the result, or None.
     Raises:
         UserError: If an argument is unknown; when called, if the operator is no circular blur, or
@@ -44,7 +45,7 @@ class Wiener(Iterative):
         for key, value, known in (("noise", noise, NOISES), ("signal", signal, SIGNALS)):
             if value not in known:
                 raise UserError(f"method.{key}={value} is unknown; choose from {', '.join(known)}")
-        images = partial(_images, estimated=noise == "estimated", natural=signal == "natural")
+        images = partial(_images, estimated=noise == "estimated", signal=signal)
         check = partial(_check, estimated=noise == "estimated")
         super().__init__(
             denoiser,
@@ -69,22 +70,31 @@ def _check(problem: InverseProblem, task: str, *, estimated: bool) -> None:
 
 
 def _images(
-    problem: InverseProblem, denoiser: Denoiser | None, *, estimated: bool, natural: bool
+    problem: InverseProblem, denoiser: Denoiser | None, *, estimated: bool, signal: str
 ) -> Iterator[Tensor]:
     """Yield y, the deconvolved image, and the denoised one."""
     y, physics = problem.y, problem.physics
     yield y
     level = estimated_noise_std(y) if estimated else float(physics.noise_model.sigma)
     level = max(level, MIN_NOISE_STD)
-    ratio = level**2 / (_natural_spectrum(y) if natural else y.square().mean().expand(1, 1, 1, 1))
     width = y.shape[-1] // 2 + 1
-    deconvolve = WienerDeconvolution(ratio.expand(1, 1, y.shape[-2], width))
+    ratio = _noise_to_signal(y, level, signal).expand(1, 1, y.shape[-2], width)
+    deconvolve = WienerDeconvolution(ratio)
     x: Tensor = deconvolve(y, physics)
     yield x
     if denoiser is not None:
         point = torch.zeros_like(y)
         point[:, :1, :1, :1] = 1
         yield denoiser(x, level * float(deconvolve(point, physics).norm()))
+
+
+def _noise_to_signal(y: Tensor, level: float, signal: str) -> Tensor:
+    """Return sigma^2 / S, (1, 1, 1, 1) or on the half spectrum."""
+    if signal == "natural":
+        return level**2 / _natural_spectrum(y)
+    if signal == "flat":
+        return (level**2 / y.square().mean()).reshape(1, 1, 1, 1)
+    return (level / y.mean().abs().clamp(min=MIN_NOISE_STD)).reshape(1, 1, 1, 1)
 
 
 def estimated_noise_std(y: Tensor) -> float:

@@ -1,0 +1,36 @@
+"""Cells that agree with y, and what quick=true limits."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+from metadip.runs.cells import QUICK, Recipe
+from tests.runs.test_benchmark import SMALL, rows, run, words
+
+
+def test_a_table_may_make_results_agree_with_y(tmp_path: Path):
+    """An inpainted image then has the observed pixels; sizes may be those of the files."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(astronaut()[40:168:8, 160:288:8]).save(photos / "photo.png")
+    task = "['task=inpaint','task.ratio=0.5']"
+    settings = f"['method=dip','prior=skip_unet_small',{SMALL},'method.steps=2'"
+    arguments = [
+        *words(photos, tmp_path / "out", "image_size=null", "count=1", "tasks=[denoise_25]"),
+        f"table.tasks.denoise_25.settings={task}", f"table.methods.dip.settings={settings}]",
+        f"table.methods.single_image.settings={settings},'exact=true']",
+    ]  # fmt: skip
+    assert run(*arguments) == 0
+    as_fitted, agreeing = (float(row["psnr_db"]) for row in rows(tmp_path / "out"))
+    assert agreeing > as_fitted + 2
+
+
+def test_quick_also_limits_the_fits_of_a_denoiser():
+    settings = ["method=pnp_admm", "denoiser=dip", "prior=skip_unet_small", "denoiser.steps=100"]
+    recipe = Recipe(
+        "ns", "cs", settings, ["task=cs"], count=None, quick=True, device=torch.device("cpu")
+    )
+    assert recipe.cfg.method.denoiser.steps == QUICK["steps"]
+    assert recipe.cfg.method.iterations == QUICK["iterations"]
