@@ -24,7 +24,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +45,8 @@ OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
 
 Seen = dict[str, tuple[float, float]]  # PSNR in dB and seconds by image
 Cells = dict[tuple[str, str, str], Seen]  # by method, task and set
+Shown = dict[tuple[str, str], dict[str, Seen]]  # by task and set, then by method
+Label = Callable[[str, str], str]  # of a kind and a key
 
 
 class Chosen(NamedTuple):
@@ -125,25 +127,39 @@ def table_of(name: str, asked: str) -> str:
     titles = {group: label("sets", group) + _count(shown, group) for group in chosen.sets}
     if options.get("rows") == "methods":
         several = len(chosen.tasks) > 1
-        columns = [
+        places = [
             (f"{label('tasks', task)}, " if several else "") + titles[group]
             for task, group in shown
         ]
-        lines = [["PSNR in dB", *columns]]
-        for method in chosen.methods:
-            texts = [_marked(method, found) for found in shown.values()]
-            if options.get("seconds") == "true":
-                texts = [t + _time(f[method]) for t, f in zip(texts, shown.values(), strict=True)]
-            lines.append([label("methods", method), *texts])
+        lines = _by_method(shown, chosen, label, places, seconds=options.get("seconds") == "true")
     else:
-        heads = [label("methods", method) for method in chosen.methods]
-        lines = [[f"PSNR in dB: {', '.join(titles.values())}", *heads]]
-        for task in chosen.tasks:
-            parts = [shown[task, group] for group in chosen.sets]
-            texts = [", ".join(_marked(m, found) for found in parts) for m in chosen.methods]
-            lines.append([label("tasks", task), *texts])
+        lines = _by_task(shown, chosen, label, list(titles.values()))
     lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _by_method(
+    shown: Shown, chosen: Chosen, label: Label, places: list[str], *, seconds: bool
+) -> list[list[str]]:
+    """Return a row per method and a column per task and set."""
+    lines = [["PSNR in dB", *places]]
+    for method in chosen.methods:
+        texts = [_marked(method, found) for found in shown.values()]
+        if seconds:
+            texts = [t + _time(f[method]) for t, f in zip(texts, shown.values(), strict=True)]
+        lines.append([label("methods", method), *texts])
+    return lines
+
+
+def _by_task(shown: Shown, chosen: Chosen, label: Label, sets: list[str]) -> list[list[str]]:
+    """Return a row per task and a column per method, with a number per set."""
+    heads = [label("methods", method) for method in chosen.methods]
+    lines = [[f"PSNR in dB: {', '.join(sets)}", *heads]]
+    for task in chosen.tasks:
+        parts = [shown[task, group] for group in chosen.sets]
+        texts = [", ".join(_marked(m, found) for found in parts) for m in chosen.methods]
+        lines.append([label("tasks", task), *texts])
+    return lines
 
 
 def _chosen(words: str | None, every: Sequence[str]) -> list[str]:
@@ -160,7 +176,7 @@ def _shared(by_method: dict[str, Seen]) -> dict[str, Seen]:
     }
 
 
-def _count(shown: dict[tuple[str, str], dict[str, Seen]], group: str) -> str:
+def _count(shown: Shown, group: str) -> str:
     """Return how many images of a set are shown, in brackets."""
     counts = [
         max(len(seen) for seen in found.values()) for place, found in shown.items()

@@ -243,10 +243,13 @@ def test_moved_to_a_gpu(make: Callable[..., Reconstructor]):
     ):
         physics = build()
         y = physics.A(x)
-        expected = make()(y, physics)
-        x_hat = make().to("cuda")(y.cuda(), physics.to("cuda"))
-        assert x_hat.device.type == "cuda"
-        torch.testing.assert_close(x_hat.cpu(), expected, rtol=1e-2, atol=1e-2)
+        start = make(steps=0)(y, physics)
+        y, physics = y.cuda(), physics.to("cuda")
+        # The start is the same; the noise of later steps comes from a stream of the device.
+        begun, ended = (make(steps=steps).to("cuda")(y, physics) for steps in (0, 3))
+        assert ended.device.type == "cuda"
+        torch.testing.assert_close(begun.cpu(), start, rtol=1e-2, atol=2e-3)
+        assert misfit(ended, y, physics) < misfit(begun, y, physics)
 
 
 def test_images_larger_than_the_learned_ones_are_told_of_once(

@@ -13,7 +13,7 @@ import torch
 from metadip.fitting.backtracking import Safeguard
 from metadip.fitting.execution import Execution
 from metadip.fitting.memory import fit_in_chunks
-from metadip.fitting.plan import FitPlan, Job, starts_of_jobs
+from metadip.fitting.plan import FitPlan, Job, check_problems, starts_of_jobs
 from metadip.fitting.rules import Optimizer, State, Tensors
 from metadip.fitting.step import StepOutput, fit_step, refreshed
 from metadip.fitting.unknowns import row_of, unknowns_of
@@ -95,12 +95,7 @@ def fit(
     """
     if steps < 0:
         raise ValueError(f"steps must be at least 0, got {steps}")
-    if not problems:
-        raise ValueError("nothing to fit: the list of problems is empty")
-    if any(problem.n_images != 1 for problem in problems):
-        raise ValueError("a problem is of several images: see InverseProblem.apart")
-    if starts is not None and len(starts) != len(problems):
-        raise ValueError(f"need a start for each problem, got {len(starts)} for {len(problems)}")
+    check_problems(problems, starts)
     execution = execution or Execution()
     device = problems[0].y.device.type
     together = device == "cuda" if execution.stacked is None else execution.stacked

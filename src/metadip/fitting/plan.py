@@ -37,3 +37,18 @@ def starts_of_jobs(jobs: Sequence[Job], plan: FitPlan) -> list[Start]:
     """Return where each fit starts; either all starts are given or none."""
     given = [job.given for job in jobs if job.given is not None]
     return given or starts_of(plan.representation, [job.problem for job in jobs])
+
+
+def check_problems(problems: Sequence[InverseProblem], starts: Sequence[Start] | None) -> None:
+    """Check the problems of one call of ``fit``.
+
+    Raises:
+        ValueError: If there are none, one is of several images, or the number of starts differs
+            from theirs.
+    """
+    if not problems:
+        raise ValueError("nothing to fit: the list of problems is empty")
+    if any(problem.n_images != 1 for problem in problems):
+        raise ValueError("a problem is of several images: see InverseProblem.apart")
+    if starts is not None and len(starts) != len(problems):
+        raise ValueError(f"need a start for each problem, got {len(starts)} for {len(problems)}")

@@ -50,7 +50,7 @@ class ConvDecoder(Representation):
         layers and 15 complex coils.
     Example:
         >>> from deepinv.physics import Denoising
-        >>> prior = ConvDecoder(2, width=4, layers=3, cells=4)
+        >>> prior = ConvDecoder(2, width=4, layers=3, cells=4, bias=False)
         >>> problem = InverseProblem(torch.rand(1, 2, 20, 33), Denoising(), (2, 20, 33), seed=3)
         >>> inputs = prior.start(problem).inputs
         >>> inputs["z"].shape, prior((20, 33), **inputs).x.shape
