@@ -7,6 +7,7 @@ from torch import Tensor
 from metadip.data import ImageDataModule, LoaderSettings, SampleKey
 from metadip.tasks import InpaintingTask
 from tests.data.test_datamodule import SETTINGS, Images
+from tests.fitting.tiny import tiny_fit
 from tests.tasks.test_every_task import ct, demosaick, every_task, spc
 
 
@@ -55,3 +56,14 @@ def test_images_in_a_row_share_a_task() -> None:
     torch.testing.assert_close(problems[4].y, alone[4].y)
     others = data.measure(images, "val")
     assert len({id(problem.physics) for problem in others}) == 5
+
+
+def test_a_fit_takes_problems_of_one_image(x: Tensor) -> None:
+    both = InpaintingTask(0.5, noise_std=0.0, per_channel=False).measure(torch.cat([x, x]), seed=0)
+    with pytest.raises(ValueError, match=r"of several images: see InverseProblem\.apart"):
+        tiny_fit([both], steps=1)
+
+
+def test_images_in_a_row_are_at_least_one() -> None:
+    with pytest.raises(ValueError, match="together is 0, must be at least 1"):
+        LoaderSettings(**SETTINGS, together=0)
