@@ -85,6 +85,7 @@ class Row:
     settings: Sequence[str]
     images: Mapping[str, Any]
     count: Count | None
+    only: Sequence[str]
 
 
 NEEDED = {  # keys of the rows of a table

@@ -17,6 +17,9 @@ SMALL = ["prior.network.channels=[4,4]", "prior.network.skip_channels=[2,2]"]
 SETTINGS: dict[str, list[str]] = {
     "aseq_dip": SMALL,
     "conv_decoder": ["prior.width=4"],
+    "deep_decoder": ["prior.width=4"],
+    "deep_decoder_compress": ["prior.width=4"],
+    "deep_decoder_inpaint": ["prior.width=4"],
     "denoiser": ["denoiser=tv"],
     "dip": SMALL,
     "dip_es": SMALL,
@@ -31,17 +34,20 @@ SETTINGS: dict[str, list[str]] = {
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
+    "lasso": ["method.iterations=2"],
+    "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
     "admm_tv": ["method.iterations=2"],
     "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
-STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
+STEPS = ("aseq_dip", "conv_decoder", "deep_decoder", "deep_decoder_compress",
+         "deep_decoder_inpaint", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
          "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip",
-         "metadip", "metasiren", "single_image", "supervised")  # fmt: skip
+         "metadip", "metasiren", "net_gd", "single_image", "supervised")  # fmt: skip
 WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("adjoint", "wiener", "admm_tv", "tv")
+QUICK = ("adjoint", "wiener", "admm_tv", "lasso", "tv")
 BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
@@ -58,6 +64,7 @@ SERVED = {
     "adjoint": set(TASKS) - {"cpr"},
     "admm_tv": set(TASKS) - {"cpr"},
     "conv_decoder": set(TASKS) - {"cpr"},
+    "lasso": set(TASKS) - {"cpr"},
 }  # method -> the tasks that it serves; others serve all
 
 

@@ -5,6 +5,7 @@ from metadip.callbacks.below_zero import BelowZero
 from metadip.callbacks.converged import Converged
 from metadip.callbacks.discrepancy import DiscrepancyPrinciple
 from metadip.callbacks.early_stopping import ESEMV, ESWMV
+from metadip.callbacks.fading_jitter import FadingJitter
 from metadip.callbacks.jitter import LatentJitter
 from metadip.callbacks.langevin import LangevinNoise, PosteriorMean
 from metadip.callbacks.noise_jitter import NoiseJitter
@@ -21,6 +22,7 @@ __all__ = [
     "BestIterate",
     "Converged",
     "DiscrepancyPrinciple",
+    "FadingJitter",
     "FitCallback",
     "FitProgress",
     "LangevinNoise",

@@ -5,6 +5,7 @@ from metadip.fitting.autoencoding import Autoencoding
 from metadip.fitting.backtracking import Backtracking
 from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
+from metadip.fitting.mean_mse import mean_mse
 from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
 from metadip.fitting.rmse import rmse
@@ -34,6 +35,7 @@ __all__ = [
     "fit",
     "fit_step",
     "l1",
+    "mean_mse",
     "measured",
     "mse",
     "rmse",

@@ -1,12 +1,14 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
 from metadip.priors.blind import ImageAndKernel, KernelMLP
+from metadip.priors.coarse_latent import CoarseLatent
 from metadip.priors.conv_decoder import ConvDecoder
 from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.informed_network import InformedNetwork
 from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.net_decoder import NetDecoder
 from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
@@ -20,6 +22,7 @@ __all__ = [
     "INPUTS",
     "AutoSequential",
     "BackProjection",
+    "CoarseLatent",
     "ConvDecoder",
     "Coordinates",
     "DeepDecoder",
@@ -30,6 +33,7 @@ __all__ = [
     "Latent",
     "LatentNetwork",
     "Meshgrid",
+    "NetDecoder",
     "NetworkInput",
     "RandomProjector",
     "Representation",
