@@ -122,7 +122,9 @@ def test_best_iterate(min_improvement: float, steps: list[int]):
 def test_best_iterate_keeps_the_averaged_output_and_other_curves():
     script = random_script(1, 5)
     ema = OutputEMA(0.5, bias_correction=True)
-    state = run_script(script, [ema, BestIterate(min_improvement=0.0)], losses=LOSSES[:1, [0, 1, 2, 3, 3]])
+    state = run_script(
+        script, [ema, BestIterate(min_improvement=0.0)], losses=LOSSES[:1, [0, 1, 2, 3, 3]]
+    )
     torch.testing.assert_close(state.output, run_script(script[:, :3], [ema]).output)
 
     class Score(FitCallback):
@@ -204,7 +206,10 @@ def no_curve():
         (lambda: LatentJitter(-0.1), "std must be finite and at least 0, got -0.1"),
         (lambda: LatentJitter(float("nan")), "std must be finite and at least 0, got nan"),
         (lambda: BestIterate(min_improvement=1.0), r"min_improvement must be in \[0, 1\), got 1.0"),
-        (lambda: BestIterate("psnr_db", min_improvement=0.0), "criterion 'psnr_db' reads the ground truth"),
+        (
+            lambda: BestIterate("psnr_db", min_improvement=0.0),
+            "criterion 'psnr_db' reads the ground truth",
+        ),
         (no_curve, "no curve 'variance' to minimise; recorded are loss"),
         (lambda: FitProgress(refresh_steps=0, leave=True), "refresh_steps must be at least 1"),
     ],

@@ -117,7 +117,11 @@ def test_the_best_of_several_starts_is_the_one_nearest_to_y() -> None:
 
 def test_a_restarted_fit() -> None:
     problem = noisy(0, (1, 8, 8))
-    options: dict[str, Any] = {"objective": Sum(mean_mse), "optimizer": SGD(lr=0.1), "steps": 2}
+    options: dict[str, Any] = {
+        "objective": Sum(mean_mse),
+        "optimizer": SGD(lr=0.1, momentum=0.0),
+        "steps": 2,
+    }
     one, three = (
         RestartedFit(prior(), **options, restarts=n).reconstruct([problem])[0] for n in (1, 3)
     )

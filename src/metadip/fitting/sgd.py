@@ -24,7 +24,7 @@ class SGD:
         ValueError: If an argument is outside the range given here.
     """
 
-    def __init__(self, *, lr: float | MultiStep, momentum: float = 0.0) -> None:
+    def __init__(self, *, lr: float | MultiStep, momentum: float) -> None:
         first = lr if isinstance(lr, int | float) else lr(0)
         if not first > 0 or not 0 <= momentum < 1:
             raise ValueError(f"need lr > 0 and momentum in [0, 1), got {first} and {momentum}")

@@ -148,7 +148,7 @@ class NetPGD(Reconstructor):
         project = partial(_project, problems, prior, self.execution)
         y, shape = problems[0].y, (len(problems), *problems[0].image_shape)
         blank = torch.zeros(shape, dtype=real_dtype(y), device=y.device)
-        x, ends = project(blank, None, SGD(lr=self.projection.lr), 0)
+        x, ends = project(blank, None, SGD(lr=self.projection.lr, momentum=MOMENTUM), 0)
         yield x
         if self.start == "spectral":
             x = torch.cat([spectral_start(problem) for problem in problems])
