@@ -5,6 +5,7 @@ from metadip.methods.admm_tv import TotalVariationADMM
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
+from metadip.methods.dip_tv import Splitting, SplitTV
 from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
@@ -42,6 +43,8 @@ __all__ = [
     "Projection",
     "RestartedFit",
     "SingleImageStart",
+    "SplitTV",
+    "Splitting",
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",

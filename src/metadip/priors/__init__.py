@@ -13,10 +13,14 @@ from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
 from metadip.priors.residual_unet import ResidualUNet
+from metadip.priors.s2s_network import S2SNetwork
+from metadip.priors.self_guided import SelfGuided
 from metadip.priors.sequential import AutoSequential
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
+from metadip.priors.spectral_decoder import SpectralDecoder
 from metadip.priors.varied_skip_unet import VariedSkipUNet
+from metadip.priors.with_dropout import WithDropout
 
 __all__ = [
     "INPUTS",
@@ -38,9 +42,13 @@ __all__ = [
     "RandomProjector",
     "Representation",
     "ResidualUNet",
+    "S2SNetwork",
+    "SelfGuided",
     "Siren",
     "SkipUNet",
+    "SpectralDecoder",
     "VariedSkipUNet",
+    "WithDropout",
     "WithOutliers",
     "draw_weights",
 ]
