@@ -20,7 +20,7 @@ def crete(grey: np.ndarray) -> float:
         smooth = uniform_filter1d(grey, 9, axis=axis, mode="nearest")
         less = np.abs(np.diff(smooth, axis=axis))
         scores.append(1 - np.maximum(own - less, 0).sum() / own.sum())
-    return max(scores)
+    return float(max(scores))
 
 
 def largest_variations(grey: np.ndarray) -> float:
