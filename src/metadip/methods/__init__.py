@@ -11,7 +11,7 @@ from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
 from metadip.methods.lasso import Lasso
-from metadip.methods.learned_denoiser import LearnedDenoiser
+from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
 from metadip.methods.net_pgd import NetPGD, Projection
@@ -48,6 +48,7 @@ __all__ = [
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",
+    "denoiser",
     "from_single_image",
     "from_weights",
     "image_shape_of",
