@@ -96,3 +96,15 @@ def test_out_of_date_documents_are_named_and_written(
     assert script.main([]) == 0
     assert script.main(["--check"]) == 0
     assert capsys.readouterr().out == "README.md: out of date\nREADME.md: written\n"
+
+
+def test_rows_of_other_results_are_shown(script, results: Path):
+    (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
+    begin, end = "<!-- rows times: columns=ms,size_px -->\n", "<!-- end of rows -->"
+    rows = "| ms | size px |\n| --- | --- |\n| 3.14 | 64 |\n| 12 | 128 |\n"
+    assert script.renewed(f"a\n{begin}old\n{end}\nb") == f"a\n{begin}{rows}{end}\nb"
+    every = script.renewed(f"<!-- rows times: -->\n{end}")
+    assert "| size px | ms | note |" in every
+    assert "| 128 | 12 | busy |" in every
+    with pytest.raises(UserError, match="must be columns= and some of size_px, ms, note"):
+        script.renewed(f"<!-- rows times: columns=s -->\n{end}")
