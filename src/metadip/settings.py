@@ -88,6 +88,7 @@ class Row:
     for_task: Mapping[str, Sequence[str]]
     images: Mapping[str, Any]
     count: Count | None
+    only: Sequence[str]
 
 
 NEEDED = {  # keys of the rows of a table

@@ -199,6 +199,7 @@ class FitState:
             may overwrite it.
         generators: one random stream per image (N of them), on the fit's device.
         rollbacks: how often each image was taken back after a divergence.
+        pictures: further images of each problem by name, (N, C, H, W), for the result.
         taken_back: images taken back at this step, and the step whose weights they return to; their
             loss is NaN, and ``x_hat`` and ``output`` are those of that step.
     """
@@ -221,6 +222,7 @@ class FitState:
     stop_reasons: dict[int, str] = field(default_factory=dict)
     rollbacks: dict[int, int] = field(default_factory=dict)
     taken_back: dict[int, int] = field(default_factory=dict)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def x_hat(self) -> Tensor:
@@ -276,6 +278,7 @@ class FitResult(NamedTuple):
             for methods without any.
         estimate: what they generated last, not chosen or averaged by any hook.
         checks: what was found out about the result afterwards, in plain numbers and words by name.
+        pictures: further images by name, such as the standard deviation of a posterior.
     """
 
     x_hat: Tensor
@@ -288,3 +291,4 @@ class FitResult(NamedTuple):
     end: Start | None = None
     estimate: Estimate | None = None
     checks: Mapping[str, Mapping[str, Any]] = {}  # never changed in place
+    pictures: Named = NOTHING

@@ -16,7 +16,11 @@ from metadip.types import FitResult, InverseProblem, UserError
 SMALL = ["prior.network.channels=[4,4]", "prior.network.skip_channels=[2,2]"]
 SETTINGS: dict[str, list[str]] = {
     "aseq_dip": SMALL,
+    "autoencoder": ["prior.network.channels=[4,4]", "prior.network.skip_channels=[0,0]"],
     "conv_decoder": ["prior.width=4"],
+    "deep_decoder": ["prior.width=4"],
+    "deep_decoder_compress": ["prior.width=4"],
+    "deep_decoder_inpaint": ["prior.width=4"],
     "denoiser": ["denoiser=tv"],
     "dip": SMALL,
     "dip_es": SMALL,
@@ -28,23 +32,60 @@ SETTINGS: dict[str, list[str]] = {
     "dip_sr": SMALL,
     "dip_sure": SMALL,
     "dip_text": SMALL,
+    "dip_tv": SMALL,
+    "dip_tv_split": [*SMALL, "method.steps=2", "method.splitting.inner_steps=1"],
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
+    "drp_inpaint": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
+    "drp_sr": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
+    "lasso": ["method.iterations=2"],
+    "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
+    "self_guided": SMALL,
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
+    "spectral": ["prior.network.width=4"],
     "admm_tv": ["method.iterations=2"],
     "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
-STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
-         "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip",
-         "metadip", "metasiren", "single_image", "supervised")  # fmt: skip
+STEPS = (
+    "aseq_dip",
+    "autoencoder",
+    "conv_decoder",
+    "deep_decoder",
+    "deep_decoder_compress",
+    "deep_decoder_inpaint",
+    "dip",
+    "dip_es",
+    "dip_hole",
+    "dip_inpaint",
+    "dip_jpeg",
+    "dip_large_hole",
+    "dip_sparse",
+    "dip_sr",
+    "dip_sure",
+    "dip_text",
+    "dip_tv",
+    "dop",
+    "drp",
+    "drp_inpaint",
+    "drp_sr",
+    "gp_dip",
+    "metadip",
+    "metasiren",
+    "net_gd",
+    "self_guided",
+    "single_image",
+    "spectral",
+    "supervised",
+)
 WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("adjoint", "wiener", "admm_tv", "tv")
+QUICK = ("adjoint", "wiener", "admm_tv", "lasso", "tv")
 BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
+    "self_guided": set(TASKS) - {"cpr"},
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
     "denoiser": {"denoise"},
@@ -58,6 +99,7 @@ SERVED = {
     "adjoint": set(TASKS) - {"cpr"},
     "admm_tv": set(TASKS) - {"cpr"},
     "conv_decoder": set(TASKS) - {"cpr"},
+    "lasso": set(TASKS) - {"cpr"},
 }  # method -> the tasks that it serves; others serve all
 
 

@@ -5,14 +5,17 @@ from metadip.fitting.autoencoding import Autoencoding
 from metadip.fitting.backtracking import Backtracking
 from metadip.fitting.execution import PRECISIONS, Execution
 from metadip.fitting.loop import fit
+from metadip.fitting.mean_mse import mean_mse
 from metadip.fitting.momentum_sgd import MomentumSGD
 from metadip.fitting.objectives import TV, Huber, Sum, l1, mse, total_variation
+from metadip.fitting.radam import RAdam
 from metadip.fitting.rmse import rmse
 from metadip.fitting.rules import ByGroup, Group
 from metadip.fitting.sgd import SGD
 from metadip.fitting.step import StepOutput, fit_step, measured
 from metadip.fitting.sure import SureDivergence
 from metadip.fitting.weight_decay import WeightDecay
+from metadip.fitting.weight_sum import WeightSum
 
 __all__ = [
     "PRECISIONS",
@@ -27,13 +30,16 @@ __all__ = [
     "Huber",
     "MomentumSGD",
     "MultiStep",
+    "RAdam",
     "StepOutput",
     "Sum",
     "SureDivergence",
     "WeightDecay",
+    "WeightSum",
     "fit",
     "fit_step",
     "l1",
+    "mean_mse",
     "measured",
     "mse",
     "rmse",

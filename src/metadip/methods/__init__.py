@@ -5,15 +5,19 @@ from metadip.methods.admm_tv import TotalVariationADMM
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
+from metadip.methods.dip_tv import Splitting, SplitTV
 from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
+from metadip.methods.lasso import Lasso
 from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
+from metadip.methods.net_pgd import NetPGD, Projection
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
+from metadip.methods.restarts import RestartedFit
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
 from metadip.physics.splitting import image_shape_of
@@ -31,10 +35,16 @@ __all__ = [
     "DnCNN",
     "FitModule",
     "FitReconstructor",
+    "Lasso",
     "LearnedDenoiser",
     "Method",
+    "NetPGD",
     "PnPADMM",
+    "Projection",
+    "RestartedFit",
     "SingleImageStart",
+    "SplitTV",
+    "Splitting",
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",

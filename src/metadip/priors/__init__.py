@@ -1,25 +1,32 @@
 """Priors: representations f_theta(z), their networks, and the latents that enter them."""
 
 from metadip.priors.blind import ImageAndKernel, KernelMLP
+from metadip.priors.coarse_latent import CoarseLatent
 from metadip.priors.conv_decoder import ConvDecoder
 from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.informed_network import InformedNetwork
 from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, NetworkInput
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.net_decoder import NetDecoder
 from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
 from metadip.priors.residual_unet import ResidualUNet
+from metadip.priors.s2s_network import S2SNetwork
+from metadip.priors.self_guided import SelfGuided
 from metadip.priors.sequential import AutoSequential
 from metadip.priors.siren import Siren
 from metadip.priors.skip_unet import SkipUNet
+from metadip.priors.spectral_decoder import SpectralDecoder
 from metadip.priors.varied_skip_unet import VariedSkipUNet
+from metadip.priors.with_dropout import WithDropout
 
 __all__ = [
     "INPUTS",
     "AutoSequential",
     "BackProjection",
+    "CoarseLatent",
     "ConvDecoder",
     "Coordinates",
     "DeepDecoder",
@@ -30,13 +37,18 @@ __all__ = [
     "Latent",
     "LatentNetwork",
     "Meshgrid",
+    "NetDecoder",
     "NetworkInput",
     "RandomProjector",
     "Representation",
     "ResidualUNet",
+    "S2SNetwork",
+    "SelfGuided",
     "Siren",
     "SkipUNet",
+    "SpectralDecoder",
     "VariedSkipUNet",
+    "WithDropout",
     "WithOutliers",
     "draw_weights",
 ]
