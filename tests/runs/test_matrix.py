@@ -28,21 +28,36 @@ SETTINGS: dict[str, list[str]] = {
     "dip_sr": SMALL,
     "dip_sure": SMALL,
     "dip_text": SMALL,
+    "double_dip": [
+        "prior.image.network.channels=[4]",
+        "prior.image.network.skip_channels=[2]",
+        "prior.kernel.width=8",
+        "~callbacks.es_wmv",
+    ],
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
+    "richardson_lucy": ["method.iterations=2"],
+    "selfdeblur": [
+        "prior.image.network.channels=[4]",
+        "prior.image.network.skip_channels=[2]",
+        "prior.kernel.width=8",
+        "method.refine_steps=1",
+    ],
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
     "admm_tv": ["method.iterations=2"],
     "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
 STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
-         "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "drp", "gp_dip",
-         "metadip", "metasiren", "single_image", "supervised")  # fmt: skip
+         "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "double_dip",
+         "drp", "gp_dip", "metadip", "metasiren", "selfdeblur", "single_image",
+         "supervised")  # fmt: skip
 WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("adjoint", "wiener", "admm_tv", "tv")
-BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
+QUICK = ("adjoint", "wiener", "admm_tv", "tv", "double_dip", "richardson_lucy", "selfdeblur")
+BLIND = {"blind_deblur"}  # the kernel is not told
+BACK_PROJECTS = set(TASKS) - {"cpr", "mri"} - BLIND  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
     "supervised": BACK_PROJECTS,
@@ -55,10 +70,13 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
-    "adjoint": set(TASKS) - {"cpr"},
-    "admm_tv": set(TASKS) - {"cpr"},
-    "conv_decoder": set(TASKS) - {"cpr"},
-}  # method -> the tasks that it serves; others serve all
+    "adjoint": set(TASKS) - {"cpr"} - BLIND,
+    "admm_tv": set(TASKS) - {"cpr"} - BLIND,
+    "conv_decoder": set(TASKS) - {"cpr"} - BLIND,
+    "double_dip": BLIND,
+    "richardson_lucy": BLIND,
+    "selfdeblur": BLIND,
+}  # method -> the tasks that it serves; others serve all where nothing is hidden
 
 
 @cache
@@ -84,7 +102,7 @@ def problem_of(name: str) -> InverseProblem:
 )
 def test_pair(method: str, task: str) -> None:
     solver, problem = method_of(method), problem_of(task)
-    if task not in SERVED.get(method, set(TASKS)):
+    if task not in SERVED.get(method, set(TASKS) - BLIND):
         with pytest.raises(UserError) as refusal:
             solved(solver, problem, task)
         assert str(refusal.value)

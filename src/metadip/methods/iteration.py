@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metadip.fitting import measured
 from metadip.methods.denoisers import Denoiser
+from metadip.methods.method import check_known
 from metadip.physics.scaling import rescaled
 from metadip.physics.splitting import ImageShape, Measured, real_dtype, split
 from metadip.seeding import Stream, seed_of
@@ -50,6 +51,7 @@ class Iterative(Reconstructor):
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
         """Raise ``UserError`` if the iteration does not support a problem."""
+        check_known(problem, task=task)
         self._check(problem, self.denoiser, task)
 
     def forward(
@@ -79,7 +81,11 @@ class Iterative(Reconstructor):
 
 
 def watch(
-    problem: InverseProblem, images: Iterator[Tensor], *, steps: int, hooks: Sequence[Any]
+    problem: InverseProblem,
+    images: Iterator[Tensor | Estimate],
+    *,
+    steps: int,
+    hooks: Sequence[Any],
 ) -> FitResult:
     """Draw ``steps`` + 1 images, show each to the hooks, and return the last.
 
@@ -87,7 +93,7 @@ def watch(
     inputs to perturb and no weights to look at.
 
     Shape:
-        ``images``: (1, C, H, W) each, the first one before any step.
+        ``images``: (1, C, H, W) each, or estimates of more than that, the first before any step.
     """
     y = problem.y
     begin = _now(y)
@@ -104,7 +110,8 @@ def watch(
     for step in range(steps + 1):
         state.step = step
         _call(hooks, "on_step_start", state)
-        state.x_hat = next(images)
+        made = next(images)
+        state.estimate = made if isinstance(made, Estimate) else Estimate(made)
         state.output.copy_(state.x_hat)
         state.loss = state.misfit = _misfit(problem, state.estimate)
         state.record("loss", state.loss)
@@ -119,6 +126,7 @@ def watch(
         stop_reason=state.stop_reasons.get(0),
         seconds=_now(y) - begin,
         curves={name: curve[0, : state.step + 1] for name, curve in state.curves.items()},
+        estimate=state.chosen.get(0, state.estimate) if state.estimate.operator else None,
     )
 
 
