@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
+from metadip.argument_types import Between
 from metadip.data.images import SUFFIXES
 from metadip.physics.kernel_blur import KernelBlur
 from metadip.physics.kernels import gaussian_kernel, motion_kernel
@@ -46,13 +47,15 @@ class BlindDeblurringTask:
         kernel: motion (a shaking camera), gaussian, or a file as of ``DeblurringTask``.
         kernel_px: odd side of drawn kernels, 3 to 127; a Gaussian has a sixth of it as standard
             deviation.
+        kernel_seed: draws the motion, the same for all images; None lets each image draw its own.
         noise_std: level in [0, 1] intensity, or (low, high) from which each image draws uniformly.
         known: tell the kernel to methods, for upper bounds.
     Raises:
         UserError: If an argument is out of range or unknown, the kernel's file is bad, or, in
             ``measure``, the kernel is larger than the image.
     Example:
-        >>> task = BlindDeblurringTask("motion", kernel_px=5, noise_std=0.0, known=False)
+        >>> task = BlindDeblurringTask("motion", kernel_px=5, kernel_seed=None, noise_std=0.0,
+        ...                            known=False)
         >>> problem = task.measure(torch.zeros(1, 3, 16, 20), seed=0)
         >>> problem.y.shape, problem.unknown
         (torch.Size([1, 3, 12, 16]), ('filter',))
@@ -64,6 +67,7 @@ class BlindDeblurringTask:
     kernel: str
     _: KW_ONLY
     kernel_px: int
+    kernel_seed: Annotated[int, Between(0, 2**63 - 1)] | None
     noise_std: float | Sequence[float]
     known: bool
 
@@ -84,7 +88,7 @@ class BlindDeblurringTask:
     @torch.inference_mode(mode=False)
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
         """Measure ``x`` (1, C, H, W); see ``metadip.types.Task``."""
-        shape, kernel = image_shape_of(x), self._kernel(operator_seed(seed)).to(x)
+        shape, kernel = image_shape_of(x), self._kernel(seed).to(x)
         self._check_fits(kernel, shape)
         size = _measured_size(shape, kernel)
         problem = measure_with(
@@ -151,8 +155,10 @@ class BlindDeblurringTask:
         return () if self.known else HIDDEN
 
     def _kernel(self, seed: int) -> Tensor:
+        """Return the kernel (h, w) of the measurement with ``seed``."""
         if self.kernel in DRAWN:
-            return DRAWN[self.kernel](self.kernel_px, seed)
+            drawn_by = seed if self.kernel_seed is None else self.kernel_seed
+            return DRAWN[self.kernel](self.kernel_px, operator_seed(drawn_by))
         return kernel_of_file(self.kernel)
 
     def _check_fits(self, kernel: Tensor, image_shape: ImageShape) -> None:
