@@ -32,7 +32,7 @@ from metadip.types import UserError
 STRENGTHS = (5.0, 15.0, 30.0)  # of 255
 PENALTIES = (0.05, 0.2, 1.0)
 ITERATIONS = (10, 20, 40)
-TASKS = ("cs", "cpr", "inpaint", "spc", "sr", "deblur")
+TASKS = ("cs", "cpr", "inpaint", "spc", "sr", "deblur", "ct", "mri", "demosaick")
 PRESET = """\
 # Parameters of method=pnp_admm for task={task} with denoiser={denoiser}: the best
 # of {n_points} points, {psnr_db:.2f} dB on the first {n_images} validation images of {size} px

@@ -54,6 +54,11 @@ def test_tables_have_what_is_checked(path: Any):
         ("benchmark", "table.methods=5", "table.methods=5 must be settings by name"),
         ("benchmark", "table.methods.dip=5", "table.methods={'bm3d': {"),
         ("benchmark", "table.methods.dip.settings=[5]", "table.methods.dip.settings=[5] must be a"),
+        (
+            "benchmark",
+            "+table.methods.dip.for_task={nosuch: ['seed=1']}",
+            "table.methods.dip.for_task.",
+        ),
         ("benchmark", "table.reference=nosuch", "table.reference=nosuch is not one of its methods"),
     ],
 )

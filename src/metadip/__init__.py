@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metadip.fitting import fit
-    from metadip.methods import DIP, FitReconstructor, load
+    from metadip.methods import DIP, FitReconstructor, denoiser, load
     from metadip.prior_files import released
     from metadip.types import InverseProblem, UserError
 
@@ -17,6 +17,7 @@ PUBLIC = {  # public name -> the module that it comes from
     "FitReconstructor": "methods",
     "InverseProblem": "types",
     "UserError": "types",
+    "denoiser": "methods",
     "fit": "fitting",
     "load": "methods",
     "released": "prior_files",
@@ -27,6 +28,7 @@ __all__ = [
     "InverseProblem",
     "UserError",
     "__version__",
+    "denoiser",
     "fit",
     "load",
     "released",

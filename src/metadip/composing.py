@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,45 +15,12 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from metadip.hints import RENAMED, meant, nearest
 from metadip.types import UserError
 from metadip.variants import for_task
-
-# Former names of settings, and their present ones: a key, or a choice such as task=noise.
-RENAMED = {
-    "method.callbacks": "callbacks",
-    "method.execution": "fit",
-    "method.rescale": "rescale",
-    "objective.data_term": "objective=mse, l1 or huber",
-    "objective.huber_delta": "objective.data.delta",
-    "objective.tv_weight": "objective.terms.tv.weight",
-}
-
-# What others call our settings and choices -> what to write here.
-SYNONYMS = {
-    "sigma": "task.noise_std in [0, 1] intensity, 25 of 255 is task.noise_std=0.098",
-    "noise": "task.noise_std in [0, 1] intensity, 25 of 255 is task.noise_std=0.098",
-    "mask": "task=inpaint task.mask=FILE",
-    "ratio": "task.ratio with task=cs, cpr, inpaint or spc",
-    "factor": "task=sr task.factor=NUMBER",
-    "kernel": "task=deblur task.kernel=FILE",
-    "image": "input=FILE",
-    "output": "out=FOLDER",
-    "iterations": "fit.steps=NUMBER",
-    "task=superres": "task=sr",
-    "task=superresolution": "task=sr",
-    "task=super_resolution": "task=sr",
-    "task=deconvolution": "task=deblur",
-    "task=tomography": "task=ct",
-    "task=radon": "task=ct",
-    "task=dejpeg": "task=jpeg",
-    "task=singlepixel": "task=spc",
-    "task=single_pixel": "task=spc",
-    "method=deep_image_prior": "method=dip",
-    "method=nonlocal_means": "method=nlm",
-}
 
 
 class Setting(NamedTuple):
@@ -90,7 +56,7 @@ def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: If an override cannot be parsed, or a key, group or choice is unknown.
     """
-    cfg = copy.deepcopy(_composed(name, tuple(overrides), conf_dir()))
+    cfg = _composed(name, overrides, conf_dir())
     choices = _choices(cfg)
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
@@ -105,7 +71,7 @@ def choices_of(name: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     Raises:
         UserError: If a key, group or choice is unknown.
     """
-    chosen = _choices(_composed(name, tuple(overrides), conf_dir()))
+    chosen = _choices(_composed(name, overrides, conf_dir()))
     return {group: choice for group, choice in chosen.items() if choice not in (None, "null")}
 
 
@@ -199,10 +165,32 @@ def _check_names(name: str, overrides: Sequence[str]) -> None:
                 raise UserError(f"{text}: {old} is now {new}")
 
 
-@lru_cache(maxsize=64)  # to copy takes a twentieth of the time
-def _composed(name: str, overrides: tuple[str, ...], presets: Path) -> DictConfig:
-    """Compose from a folder of presets, which stays as it is while a program runs."""
+def _composed(name: str, overrides: Sequence[str], presets: Path) -> DictConfig:
+    """Compose; where only values are set, they go into what was composed of the same choices."""
     _check_names(name, overrides)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = [one for one in parsed if _is_value(one, presets)]
+    choices = tuple(str(one.input_line) for one in parsed if one not in values)
+    if all(one.type == OverrideType.CHANGE for one in parsed):
+        cfg = copy.deepcopy(_of_choices(name, choices, presets))
+        try:
+            for one in values:
+                OmegaConf.update(cfg, one.key_or_group, one.value(), merge=True)
+            return cfg
+        except Exception:  # composing all of it says what is wrong
+            pass
+    return copy.deepcopy(_of_choices(name, tuple(overrides), presets))
+
+
+def _is_value(override: Override, presets: Path) -> bool:
+    """Return whether an override sets a value, rather than choosing a file of a group."""
+    group = (presets / override.key_or_group).is_dir()
+    return not (group or override.package or override.is_sweep_override())
+
+
+@lru_cache(maxsize=64)  # to copy takes a twentieth of the time
+def _of_choices(name: str, overrides: tuple[str, ...], presets: Path) -> DictConfig:
+    """Compose from a folder of presets, which stays as it is while a program runs."""
     with _own_hydra(presets):
         try:
             cfg = hydra_compose(name, overrides=for_task(overrides), return_hydra_config=True)
@@ -222,7 +210,7 @@ def _check_choices(cfg: DictConfig) -> None:
 
 def _unknown_choice(group: str, choice: str) -> str:
     options = names_in(group)
-    hint = _meant(f"{group}={choice}".lower()) or nearest(choice.lower(), options)
+    hint = meant(f"{group}={choice}".lower()) or nearest(choice.lower(), options)
     return f"{group}={choice} is unknown{hint} (choices: {', '.join(options)})"
 
 
@@ -264,25 +252,9 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
         key = found[1].split("@")[0]
         name = key.lower().rpartition(".")[2]
         same = name in {path.rpartition(".")[2] for path in known}
-        hint = nearest(key, known) if same else _meant(name) or nearest(key, known)
+        hint = nearest(key, known) if same else meant(name) or nearest(key, known)
         return f"unknown setting {key!r}{hint} (--help lists them)"
     return " ".join(str(error).split())
-
-
-def _meant(word: str) -> str:
-    """Return ``, did you mean ...?`` for what others call a setting, or an empty string."""
-    return f", did you mean {SYNONYMS[word]!r}?" if word in SYNONYMS else ""
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``, did you mean ...?`` with the nearest known word, or an empty string."""
-    same = [name for name in known if name.rpartition(".")[2] == word]
-    close = same[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not close:
-        tails = {name.rpartition(".")[2]: name for name in known}
-        tail = difflib.get_close_matches(word.rpartition(".")[2], tails, n=1, cutoff=0.6)
-        close = [tails[tail[0]]] if tail else []
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def known_keys(cfg: DictConfig | ListConfig, prefix: str = "") -> list[str]:

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metadip.argument_types import check_types
-from metadip.composing import choices_of, composed, conf_dir, known_keys, leaves, nearest
+from metadip.composing import choices_of, composed, conf_dir, known_keys, leaves
+from metadip.hints import nearest
 from metadip.limits import bounded
 from metadip.settings import check_script_settings
 from metadip.types import UserError

@@ -55,6 +55,7 @@ class Script:
     faces: str
     natural: str
     standard: str
+    priors: str
     images: str | None
     split: str
     count: Count
@@ -83,6 +84,7 @@ class Row:
 
     label: str
     settings: Sequence[str]
+    for_task: Mapping[str, Sequence[str]]
     images: Mapping[str, Any]
     count: Count | None
 
@@ -113,6 +115,8 @@ def _check_table(table: Mapping[str, Any]) -> None:
             check_values(hints, row, f"table.{what}.{name}")
             if missing := [key for key in needed if key not in row]:
                 raise UserError(f"table.{what}.{name} has no {missing[0]}: give it one")
+            if unknown := sorted(set(row.get("for_task", ())) - set(table["tasks"])):
+                raise UserError(f"table.{what}.{name}.for_task.{unknown[0]} is not a task of it")
     if table["reference"] not in table["methods"]:
         known = ", ".join(table["methods"])
         raise UserError(f"table.reference={table['reference']} is not one of its methods ({known})")

@@ -24,9 +24,9 @@ from metadip.composing import (
     conf_dir,
     keys_of_script,
     names_in,
-    nearest,
     settings_of,
 )
+from metadip.hints import nearest
 from metadip.types import UserError
 
 # Settings of infer.py for the method; the run reads all others.

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import deepinv
 import pytest
 import torch
 from skimage.data import astronaut
 from torch import Tensor
 
+import metadip
 from metadip.methods import (
     BM3D,
     NLM,
@@ -59,6 +61,20 @@ def test_a_learned_prior_denoises_photographs_by_its_first_pass():
     assert (x_hat.shape, x_hat.dtype) == (y.shape, torch.float64)
     assert psnr_db(x_hat, x).min() > psnr_db(y, x).max() + 6
     torch.testing.assert_close(denoiser(y[1:], NOISE_STD), x_hat[1:])
+
+
+def test_a_learned_prior_is_a_denoiser_of_deepinvs_plug_and_play():
+    """With half of the pixels lost it does better than with every missing pixel left grey."""
+    x = picture(40, 44)
+    mask = (torch.rand(1, 40, 44, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    physics = deepinv.physics.Inpainting((3, 40, 44), mask=mask)
+    y = physics(x)
+    prior = deepinv.optim.PnP(denoiser=metadip.denoiser())
+    model = deepinv.optim.HQS(
+        data_fidelity=deepinv.optim.L2(), prior=prior, stepsize=1.0, sigma_denoiser=0.1, max_iter=40
+    )
+    x_hat = model(y, physics)
+    assert psnr_db(x_hat, x).item() > psnr_db(y + 0.5 * (1 - mask), x).item() + 4
 
 
 def test_a_prior_that_does_not_see_the_image_is_no_denoiser():

@@ -34,3 +34,21 @@ def test_quick_also_limits_the_fits_of_a_denoiser():
     )
     assert recipe.cfg.method.denoiser.steps == QUICK["steps"]
     assert recipe.cfg.method.iterations == QUICK["iterations"]
+
+
+def test_a_method_may_have_settings_of_its_own_for_a_task(tmp_path: Path):
+    """Those for a task come after the method's and the task's."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(astronaut()[40:168:8, 160:288:8]).save(photos / "photo.png")
+    arguments = [
+        *words(photos, tmp_path / "out", "count=1", "tasks=[denoise_25,cs_1]"),
+        "+table.methods.dip.for_task.cs_1=['method.steps=5']",
+    ]
+    arguments.remove("tasks=[denoise_25]")
+    assert run(*arguments) == 0
+    found = {(row["method"], row["task"]): int(row["steps"]) for row in rows(tmp_path / "out")}
+    assert found == {
+        ("dip", "denoise_25"): 3, ("dip", "cs_1"): 5,
+        ("single_image", "denoise_25"): 4, ("single_image", "cs_1"): 4,
+    }  # fmt: skip

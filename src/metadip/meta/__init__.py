@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 
 from metadip.fitting import MomentumSGD
 from metadip.fitting.rules import matches
@@ -15,6 +16,7 @@ from metadip.meta.meta_module import MetaModule, OuterSettings
 from metadip.meta.pictures import ValidationPicture
 from metadip.meta.weight_average import WeightAverage
 from metadip.priors import Representation
+from metadip.types import UserError
 
 ENGINES = ("learn2learn", "functional")
 
@@ -36,6 +38,7 @@ def build_learner(
     Raises:
         ValueError: If the engine is unknown, or another engine gets options of the functional one
             other than ``keep_graphs``; see also ``InnerLoopSchedule``.
+        UserError: If learn2learn is not installed.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -52,6 +55,11 @@ def build_learner(
         return FunctionalMAML(schedule, functional)
     if replace(functional, keep_graphs=False) != FunctionalOptions():  # it keeps every graph anyway
         raise ValueError(f"engine={engine} takes no option under functional but keep_graphs")
+    if find_spec("learn2learn") is None:
+        raise UserError(
+            "learner=learn2learn needs the package learn2learn, pip install 'metadip[train]'; "
+            "learner=functional gives the same gradient without it"
+        )
     from metadip.meta.learn2learn_maml import Learn2LearnMAML  # late: learn2learn takes seconds
 
     return Learn2LearnMAML(schedule)

@@ -10,7 +10,7 @@ from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
-from metadip.methods.learned_denoiser import LearnedDenoiser
+from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
 from metadip.methods.network_prior import DIPDenoiser
@@ -43,6 +43,7 @@ __all__ = [
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",
+    "denoiser",
     "from_single_image",
     "from_weights",
     "image_shape_of",

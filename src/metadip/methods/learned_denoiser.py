@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from deepinv.models.base import Denoiser
 from deepinv.physics import Denoising
-from torch import Tensor, nn
+from torch import Tensor
 
 from metadip.checkpoint import load_prior
 from metadip.fitting import fit
+from metadip.prior_files import DEFAULT
 from metadip.types import InverseProblem, UserError
 
 
-class LearnedDenoiser(nn.Module):
+def denoiser(ckpt: str | Path = DEFAULT) -> LearnedDenoiser:
+    """Return a learned prior as a ``deepinv.models.Denoiser``; see ``LearnedDenoiser``.
+
+    Example:
+        >>> import deepinv, metadip
+        >>> prior = deepinv.optim.PnP(denoiser=metadip.denoiser("photo"))
+    """
+    return LearnedDenoiser(ckpt)
+
+
+class LearnedDenoiser(Denoiser):
     """Denoise with the first pass of a learned prior that sees the image, such as ``photo``.
 
-    It is blind: what it removes depends on the image, not on the noise level that it is told.
+    It is blind: what it removes depends on the image, not on the noise level that it is told. It
+    takes 1 to 4 channels of any size, and is a denoiser of deepinv, for its plug-and-play methods.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of training.
@@ -22,7 +38,7 @@ class LearnedDenoiser(nn.Module):
         UserError: If the prior does not see the image, or cannot be loaded.
     """
 
-    def __init__(self, ckpt: str) -> None:
+    def __init__(self, ckpt: str | Path) -> None:
         super().__init__()
         self.learned = load_prior(ckpt)
         self.prior = self.learned.prior
@@ -31,13 +47,13 @@ class LearnedDenoiser(nn.Module):
                 f"denoiser.ckpt={ckpt} writes images from a latent: it denoises by a fit"
             )
 
-    def forward(self, y: Tensor, noise_std: float) -> Tensor:
-        """See ``metadip.methods.denoisers.Denoiser``."""
-        _, channels, height, width = y.shape
+    def forward(self, x: Tensor, sigma: float | Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Return the images (B, C, H, W) with less noise; ``sigma`` is not used."""
+        _, channels, height, width = x.shape
         problems = [
             InverseProblem(image[None], Denoising(), (channels, height, width))
-            for image in y.float()
+            for image in x.float()
         ]
         learned = self.learned
         results = fit(problems, self.prior, learned.objective, learned.optimizer, steps=0)
-        return torch.cat([result.x_hat for result in results]).to(y.dtype)
+        return torch.cat([result.x_hat for result in results]).to(x.dtype)

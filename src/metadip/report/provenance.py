@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from metadip.files import atomic_path, write_json
@@ -23,8 +23,16 @@ def save_provenance(out: Path, *, config_yaml: str, **more: object) -> None:
     with atomic_path(out / "config.yaml") as temporary:
         temporary.write_text(config_yaml, encoding="utf-8")
     facts = {"python": platform.python_version(), "argv": sys.argv, "git_commit": git_commit()}
-    versions = {name: version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     write_json(out / "environment.json", facts | versions | more)
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, str | int | None]:

@@ -103,7 +103,7 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
         Recipe(
             method=method,
             task=task,
-            settings=[*cfg.table.methods[method].settings, f"seed={cfg.seed}"],
+            settings=_settings(cfg, method, task),
             task_settings=list(cfg.table.tasks[task].settings),
             count=cfg.table.methods[method].get("count"),
             quick=cfg.quick,
@@ -112,6 +112,12 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
         for task in cfg.table.tasks
         for method in cfg.table.methods
     ]
+
+
+def _settings(cfg: config.Config, method: str, task: str) -> list[str]:
+    """Return a method's settings on a task; those for this task come last."""
+    row = cfg.table.methods[method]
+    return [*row.settings, *row.get("for_task", {}).get(task, ()), f"seed={cfg.seed}"]
 
 
 def _chosen_names(cfg: config.Config) -> set[tuple[str, str]]:
