@@ -54,7 +54,8 @@ def test_the_sum_of_weights_by_hand_and_in_a_fit():
     )
     assert free.end is not None
     assert held.end is not None
-    sums = [sum(float(w.abs().sum()) for w in r.end.weights.values()) for r in (free, held)]  # type: ignore[union-attr]
+    ends = free.end.weights, held.end.weights
+    sums = [float(sum(w.abs().sum() for w in weights.values())) for weights in ends]
     assert sums[1] < sums[0]
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         WeightSum(-1)
