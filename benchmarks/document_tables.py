@@ -15,6 +15,10 @@ Only images count that all methods shown have seen; how many stands in brackets.
 best step of a method, which the truth has to choose, and ``dip:last`` its last single step, neither
 averaged nor chosen. ``tasks=`` and ``sets=`` choose and order. The
 best of a row and set is bold, what only the truth can choose aside. Labels are those of conf/table.
+Other results, of the scripts in this folder, are shown row by row, with all columns or those named:
+
+    <!-- rows threads: columns=size_px,threads,wall_ms -->
+    <!-- end of rows -->
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / "benchmarks" / "results"
 DOCUMENTS = ("README.md", "docs/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
+ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
            "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse")  # fmt: skip
 DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "last_psnr_db": 3, "ssim": 4, "seconds": 3, "nmse": 5}
@@ -90,9 +95,7 @@ def _rounded(key: str, value: Any) -> Any:
 
 def cells_of(name: str) -> Cells:
     """Return what ``results/NAME.csv`` says."""
-    path = RESULTS / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"there is no {path.relative_to(REPO)}: see --take")
+    path = _result(name)
     found: Cells = {}
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -216,9 +219,43 @@ def _time(seen: Seen) -> str:
     return f", {statistics.median(seconds):.2g} s" if seconds else ""
 
 
+def rows_of(name: str, asked: str) -> str:
+    """Return the Markdown of the rows of ``results/NAME.csv``, numbers to three digits.
+
+    Raises:
+        UserError: If an option or a column is unknown, or there is no such file.
+    """
+    path = _result(name)
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    key, _, words = asked.partition("=")
+    columns = _chosen(words, list(rows[0]))
+    if key not in ("", "columns") or not set(columns) <= rows[0].keys():
+        raise UserError(f"rows {name}: '{asked}' must be columns= and some of {', '.join(rows[0])}")
+    lines = [[column.replace("_", " ") for column in columns], ["---"] * len(columns)]
+    lines += [[_number(row[column]) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _number(text: str) -> str:
+    """Shorten a number that is not whole."""
+    try:
+        return text if float(text).is_integer() else f"{float(text):.3g}"
+    except ValueError:
+        return text
+
+
+def _result(name: str) -> Path:
+    path = RESULTS / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"there is no {path.relative_to(REPO)}: see --take")
+    return path
+
+
 def renewed(text: str) -> str:
     """Return a document with its tables written anew."""
-    return BLOCK.sub(lambda m: m[1] + table_of(m[2], m[3]) + m[4], text)
+    text = BLOCK.sub(lambda m: m[1] + table_of(m[2], m[3]) + m[4], text)
+    return ROWS.sub(lambda m: m[1] + rows_of(m[2], m[3]) + m[4], text)
 
 
 def documents() -> list[Path]:

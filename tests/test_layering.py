@@ -12,7 +12,8 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "metadip"
 # A module imports only what stands above it here; "metadip" is the package's own __init__.py.
 LAYERS = (
     "types", "limits", "argument_types", "registry", "files", "metrics", "seeding", "settings",
-    "hints", "composing", "unread", "config", "prior_files", "paths", "signals", "command_line",
+    "hints", "variants", "composing", "unread", "config", "prior_files", "paths", "signals",
+    "command_line",
     "data", "physics", "tasks", "priors", "fitting", "checkpoint", "callbacks", "meta", "methods",
     "report", "runs", "demo", "metadip", "__main__",
 )  # fmt: skip

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from metadip.hints import RENAMED, meant, nearest
 from metadip.types import UserError
+from metadip.variants import for_task
 
 
 class Setting(NamedTuple):
@@ -153,8 +154,7 @@ def _check_names(name: str, overrides: Sequence[str]) -> None:
     for path, value, text, removed in settings_of(overrides):
         if removed and path in keys_of_script(name):
             raise UserError(f"{text}: {path} is needed, give it a value instead")
-        several = path == "callbacks" and isinstance(value, list)
-        chosen = value if several else [value]
+        chosen = value if path == "callbacks" and isinstance(value, list) else [value]
         named = all(isinstance(one, str) for one in chosen)
         if path in every and not removed and not named and (value is not None or path in needed):
             raise UserError(
@@ -193,7 +193,7 @@ def _of_choices(name: str, overrides: tuple[str, ...], presets: Path) -> DictCon
     """Compose from a folder of presets, which stays as it is while a program runs."""
     with _own_hydra(presets):
         try:
-            cfg = hydra_compose(name, overrides=list(overrides), return_hydra_config=True)
+            cfg = hydra_compose(name, overrides=for_task(overrides), return_hydra_config=True)
         except Exception as error:  # Hydra raises anything, such as TypeError for callbacks=[{}]
             raise UserError(_one_line(error, _known(name, overrides))) from error
     _check_choices(cfg)

@@ -46,6 +46,7 @@ class Script:
     rescale: bool
     exact: bool | None
     trust: bool | None
+    report: bool | None
     gif: bool
     # train.py
     start: str | None

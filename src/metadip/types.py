@@ -58,6 +58,8 @@ class InverseProblem:
             ``physics``, ``y`` and noise levels keep the units in which they were measured.
         reading: maps a reconstruction and the truth (or None) to what is shown and scored; None
             uses the reconstruction itself.
+        unknown: arguments of ``physics.A`` that the estimate must give, such as ``("filter",)``;
+            without them, A is the true operator, which only scores may use.
     """
 
     y: Tensor
@@ -68,6 +70,7 @@ class InverseProblem:
     seed: int = 0
     scale: float = 1.0
     reading: Reading | None = None
+    unknown: tuple[str, ...] = ()
 
     @property
     def n_images(self) -> int:
@@ -105,10 +108,8 @@ class Task(Protocol):
 class Estimate(NamedTuple):
     """What a representation generates for B images.
 
-    Shape:
-        ``x``: (B, C, H, W).
     Args:
-        x: the images, first argument of ``physics.A``.
+        x: the images (B, C, H, W), first argument of ``physics.A``.
         operator: keyword arguments of ``physics.A``, such as ``{"filter": kernel}`` in blind
             deblurring.
         other: what only objectives read, such as ``{"outliers": ...}``.
@@ -157,6 +158,7 @@ class Look(NamedTuple):
         problems: of the B images.
         again: returns the estimate of the same weights at other inputs.
         draw: returns noise N(0, 1) of a tensor's shape (B, ...), each row from its image's stream.
+        step: number of updates before this step.
     """
 
     estimate: Estimate
@@ -167,6 +169,7 @@ class Look(NamedTuple):
     problems: Sequence[InverseProblem]
     again: Callable[..., Estimate]
     draw: Callable[[Tensor], Tensor]
+    step: int = 0
 
 
 Objective: TypeAlias = Callable[[Look], "Tensor"]  # (B,), one value per image
@@ -202,6 +205,7 @@ class FitState:
         pictures: further images of each problem by name, (N, C, H, W), for the result.
         taken_back: images taken back at this step, and the step whose weights they return to; their
             loss is NaN, and ``x_hat`` and ``output`` are those of that step.
+        chosen: of images whose ``output`` is that of an earlier step, see ``choose``.
     """
 
     problems: Sequence[InverseProblem]
@@ -223,6 +227,7 @@ class FitState:
     rollbacks: dict[int, int] = field(default_factory=dict)
     taken_back: dict[int, int] = field(default_factory=dict)
     pictures: dict[str, Tensor] = field(default_factory=dict)
+    chosen: dict[int, Estimate] = field(default_factory=dict)
 
     @property
     def x_hat(self) -> Tensor:
@@ -238,13 +243,9 @@ class FitState:
         """Return noise N(0, 1) of a tensor's shape (A, ...), each row from its image's stream."""
         import torch
 
-        rows = [
-            torch.randn(
-                like.shape[1:], generator=self.generators[image], dtype=like.dtype,
-                device=self.generators[image].device,
-            )
-            for image in self.active.tolist()
-        ]  # fmt: skip
+        streams = [self.generators[image] for image in self.active.tolist()]
+        shape, dtype = like.shape[1:], like.dtype
+        rows = [torch.randn(shape, generator=g, dtype=dtype, device=g.device) for g in streams]
         return torch.stack(rows).to(like.device)
 
     def record(self, name: str, values: Tensor) -> None:
@@ -253,6 +254,12 @@ class FitState:
             shape = (len(self.problems), self.n_steps + 1)
             self.curves[name] = values.new_full(shape, float("nan"))
         self.curves[name][self.active, self.step] = values
+
+    def choose(self, rows: Sequence[int]) -> None:
+        """Keep what else is estimated with the images of these rows, such as their kernels."""
+        for row in rows if self.estimate.operator else ():
+            kept = self.estimate.each(lambda tensor, row=row: tensor[row : row + 1].clone())  # type: ignore[misc]
+            self.chosen[int(self.active[row])] = kept
 
     def stop(self, finished: Tensor, reason: str) -> None:
         """Stop the active images where ``finished`` (A,) is true; they leave after this step."""
@@ -269,14 +276,13 @@ class FitResult(NamedTuple):
     Args:
         x_hat: the reconstruction, not clipped.
         steps: number of weight updates made.
-        stop_step: step at which a stopping rule ended the fit, None if it ran to the end.
-        stop_reason: in words, None if it ran to the end.
+        stop_step, stop_reason: where a rule ended the fit, and why; None if it ran to the end.
         seconds: wall time; images fitted together share the time of their batch equally.
         curves: ``loss`` and whatever hooks recorded (``psnr_db``, ``variance`` ...).
         rollbacks: how often the image was taken back after a divergence.
         end: the weights and inputs after the last step, from which another fit can start; None
             for methods without any.
-        estimate: what they generated last, not chosen or averaged by any hook.
+        estimate: what they generated last; where the operator is estimated too, at the chosen step.
         checks: what was found out about the result afterwards, in plain numbers and words by name.
         pictures: further images by name, such as the standard deviation of a posterior.
     """

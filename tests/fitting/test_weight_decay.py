@@ -52,10 +52,10 @@ def test_the_sum_of_weights_by_hand_and_in_a_fit():
         fit([problem], tiny_prior(), Sum(mse, terms), ADAM, steps=4)[0]
         for terms in ({}, {"sum": WeightSum(1.0)})
     )
-    sums = []
-    for result in (free, held):
-        assert result.end is not None
-        sums.append(sum(float(w.abs().sum()) for w in result.end.weights.values()))
+    assert free.end is not None
+    assert held.end is not None
+    ends = free.end.weights, held.end.weights
+    sums = [float(sum(w.abs().sum() for w in weights.values())) for weights in ends]
     assert sums[1] < sums[0]
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         WeightSum(-1)

@@ -34,6 +34,12 @@ SETTINGS: dict[str, list[str]] = {
     "dip_text": SMALL,
     "dip_tv": SMALL,
     "dip_tv_split": [*SMALL, "method.steps=2", "method.splitting.inner_steps=1"],
+    "double_dip": [
+        "prior.image.network.channels=[4]",
+        "prior.image.network.skip_channels=[2]",
+        "prior.kernel.width=8",
+        "~callbacks.es_wmv",
+    ],
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "drp_inpaint": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
@@ -43,6 +49,13 @@ SETTINGS: dict[str, list[str]] = {
     "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
     "self_guided": SMALL,
+    "richardson_lucy": ["method.iterations=2"],
+    "selfdeblur": [
+        "prior.image.network.channels=[4]",
+        "prior.image.network.skip_channels=[2]",
+        "prior.kernel.width=8",
+        "method.refine_steps=1",
+    ],
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
     "spectral": ["prior.network.width=4"],
     "admm_tv": ["method.iterations=2"],
@@ -67,6 +80,7 @@ STEPS = (
     "dip_text",
     "dip_tv",
     "dop",
+    "double_dip",
     "drp",
     "drp_inpaint",
     "drp_sr",
@@ -75,17 +89,21 @@ STEPS = (
     "metasiren",
     "net_gd",
     "self_guided",
+    "selfdeblur",
     "single_image",
     "spectral",
     "supervised",
 )
 WEIGHTLESS = {"drunet", "edip", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("adjoint", "wiener", "admm_tv", "lasso", "tv")
-BACK_PROJECTS = set(TASKS) - {"cpr", "mri"}  # the input is A^T y, of three channels
+QUICK = (
+    "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "richardson_lucy", "selfdeblur",
+)  # fmt: skip
+BLIND = {"blind_deblur"}  # the kernel is not told
+BACK_PROJECTS = set(TASKS) - {"cpr", "mri"} - BLIND  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
-    "self_guided": set(TASKS) - {"cpr"},
+    "self_guided": set(TASKS) - {"cpr"} - BLIND,
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
     "denoiser": {"denoise"},
@@ -96,11 +114,14 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
-    "adjoint": set(TASKS) - {"cpr"},
-    "admm_tv": set(TASKS) - {"cpr"},
-    "conv_decoder": set(TASKS) - {"cpr"},
-    "lasso": set(TASKS) - {"cpr"},
-}  # method -> the tasks that it serves; others serve all
+    "lasso": set(TASKS) - {"cpr"} - BLIND,
+    "adjoint": set(TASKS) - {"cpr"} - BLIND,
+    "admm_tv": set(TASKS) - {"cpr"} - BLIND,
+    "conv_decoder": set(TASKS) - {"cpr"} - BLIND,
+    "double_dip": BLIND,
+    "richardson_lucy": BLIND,
+    "selfdeblur": BLIND,
+}  # method -> the tasks that it serves; others serve all where nothing is hidden
 
 
 @cache
@@ -126,7 +147,7 @@ def problem_of(name: str) -> InverseProblem:
 )
 def test_pair(method: str, task: str) -> None:
     solver, problem = method_of(method), problem_of(task)
-    if task not in SERVED.get(method, set(TASKS)):
+    if task not in SERVED.get(method, set(TASKS) - BLIND):
         with pytest.raises(UserError) as refusal:
             solved(solver, problem, task)
         assert str(refusal.value)

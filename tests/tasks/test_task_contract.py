@@ -38,7 +38,7 @@ SHAPE = (3, 12, 12)
 NAMES = list(TASKS)
 WITHOUT_LEVEL = {"jpeg", "real_noise"}
 # Of these, an image and the settings of the task tell the operator.
-OF_IMAGES = {"denoise", "inpaint", "sr", "deblur", "demosaick", *WITHOUT_LEVEL}
+OF_IMAGES = {"denoise", "inpaint", "sr", "deblur", "blind_deblur", "demosaick", *WITHOUT_LEVEL}
 every_name = pytest.mark.parametrize("name", NAMES)
 
 

@@ -47,6 +47,7 @@ class BestSoFar:
             self.scores[images] = scores[rows].double()
             self.steps[images] = state.step
             self.images[images] = look()[rows]
+            state.choose(rows.tolist())
         self.record(state)
 
     def record(self, state: FitState) -> None:
@@ -59,6 +60,7 @@ class BestSoFar:
         for image, step in state.taken_back.items():
             if self.steps[image] > step:
                 self.scores[image], self.steps[image] = torch.inf, -1
+                state.chosen.pop(image, None)
 
     def stop_stale(self, state: FitState, *, patience: int, rule: str, score: str) -> None:
         """Stop images without a new minimum for ``patience`` steps, and write their outputs."""

@@ -4,6 +4,7 @@ from metadip.fitting.adam import Adam, MultiStep
 from metadip.fitting.autoencoding import Autoencoding
 from metadip.fitting.backtracking import Backtracking
 from metadip.fitting.execution import PRECISIONS, Execution
+from metadip.fitting.gradients import GradientSparsity, gradient_sparsity
 from metadip.fitting.loop import fit
 from metadip.fitting.mean_mse import mean_mse
 from metadip.fitting.momentum_sgd import MomentumSGD
@@ -13,6 +14,7 @@ from metadip.fitting.rmse import rmse
 from metadip.fitting.rules import ByGroup, Group
 from metadip.fitting.sgd import SGD
 from metadip.fitting.step import StepOutput, fit_step, measured
+from metadip.fitting.structure import MSEThenSSIM
 from metadip.fitting.sure import SureDivergence
 from metadip.fitting.weight_decay import WeightDecay
 from metadip.fitting.weight_sum import WeightSum
@@ -26,8 +28,10 @@ __all__ = [
     "Backtracking",
     "ByGroup",
     "Execution",
+    "GradientSparsity",
     "Group",
     "Huber",
+    "MSEThenSSIM",
     "MomentumSGD",
     "MultiStep",
     "RAdam",
@@ -38,6 +42,7 @@ __all__ = [
     "WeightSum",
     "fit",
     "fit_step",
+    "gradient_sparsity",
     "l1",
     "mean_mse",
     "measured",

@@ -232,7 +232,7 @@ class _Fit:
         with torch.set_grad_enabled(needs_grads):
             return fit_step(
                 self.unknowns, active, self.plan.objective, draw=state.draw, jitter=state.jitter,
-                needs_grads=needs_grads,
+                needs_grads=needs_grads, step=state.step,
             )  # fmt: skip
 
     def _publish(self, output: StepOutput) -> None:
@@ -287,7 +287,7 @@ class _Fit:
                 curves={name: c[i, : made + 1].clone() for name, c in state.curves.items()},
                 rollbacks=state.rollbacks.get(i, 0),
                 end=self.ends[i][0],
-                estimate=self.ends[i][1],
+                estimate=state.chosen.get(i, self.ends[i][1]),
                 pictures={name: p[i : i + 1].clone() for name, p in state.pictures.items()},
             )
             for i, made in enumerate(steps)

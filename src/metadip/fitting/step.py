@@ -76,6 +76,7 @@ def fit_step(
     retain_graph: bool = False,
     needs_grads: bool = True,
     needs_loss: bool = True,
+    step: int = 0,
 ) -> StepOutput:
     """Generate, measure, and compute the objective and its gradient.
 
@@ -93,6 +94,7 @@ def fit_step(
         needs_grads: False for the last step, which makes no update.
         needs_loss: False where nothing is updated and nobody looks: loss and misfit are NaN, and
             measurements may have any shape.
+        step: number of updates before, for objectives that change.
     """
     inputs = dict(unknowns.inputs)
     for name, noise in jitter.items():
@@ -106,7 +108,7 @@ def fit_step(
     def again(**changed: Tensor) -> Estimate:
         return unknowns.generate({**inputs, **changed})
 
-    look = Look(estimate, y_hat, y, unknowns.weights, inputs, problems, again, draw)
+    look = Look(estimate, y_hat, y, unknowns.weights, inputs, problems, again, draw, step)
     loss, misfit = evaluate(objective, look)
     if not needs_grads or not unknowns.params:
         return StepOutput(estimate, loss, misfit, ())

@@ -2,6 +2,7 @@
 
 from metadip.methods.adjoint import Adjoint
 from metadip.methods.admm_tv import TotalVariationADMM
+from metadip.methods.blind_deblurring import BlindDeblurring, SelfDeblur, selfdeblur
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
@@ -18,6 +19,7 @@ from metadip.methods.net_pgd import NetPGD, Projection
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
 from metadip.methods.restarts import RestartedFit
+from metadip.methods.richardson_lucy import RichardsonLucy
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
 from metadip.physics.splitting import image_shape_of
@@ -28,6 +30,7 @@ __all__ = [
     "NLM",
     "TV",
     "Adjoint",
+    "BlindDeblurring",
     "DIPDenoiser",
     "DRUNet",
     "Denoiser",
@@ -42,6 +45,8 @@ __all__ = [
     "PnPADMM",
     "Projection",
     "RestartedFit",
+    "RichardsonLucy",
+    "SelfDeblur",
     "SingleImageStart",
     "SplitTV",
     "Splitting",
@@ -53,4 +58,5 @@ __all__ = [
     "from_weights",
     "image_shape_of",
     "load",
+    "selfdeblur",
 ]

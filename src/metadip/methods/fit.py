@@ -17,6 +17,7 @@ from torch import Tensor
 from metadip.fitting import Execution, MomentumSGD, fit
 from metadip.fitting.rules import Optimizer
 from metadip.methods.exact_data import with_exact_data
+from metadip.methods.method import check_known
 from metadip.methods.trust import better_methods
 from metadip.physics.scaling import rescaled
 from metadip.physics.splitting import ImageShape, Measured, split
@@ -84,15 +85,14 @@ class FitReconstructor(Reconstructor):
         return self.prior.image_channels
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
-        """Raise if the prior cannot start from the problem, or the rule does not fit the prior."""
+        """Raise if the operator is not known, the prior cannot start, or the rule does not fit."""
+        check_known(problem, task=task)
+        prior = self.prior
         try:
-            start = self.prior.with_channels(problem.image_shape[0]).start(problem)
+            prior = prior.with_channels(problem.image_shape[0])
         except ValueError as error:
             raise UserError(f"{task} does not suit the prior: {error}") from error
-        try:
-            self.optimizer.bind(start)
-        except ValueError as error:
-            raise UserError(f"the optimizer does not suit the prior: {error}") from error
+        check_start(prior, self.optimizer, problem, task=task)
 
     def forward(
         self,
@@ -143,6 +143,20 @@ class FitReconstructor(Reconstructor):
             hooks=[*copy.deepcopy(self.callbacks), *hooks],
             execution=self.execution,
         )
+
+
+def check_start(
+    prior: Representation, optimizer: Optimizer, problem: InverseProblem, *, task: str
+) -> None:
+    """Raise ``UserError`` if a prior cannot start from a problem, or the rule does not fit it."""
+    try:
+        start = prior.start(problem)
+    except ValueError as error:
+        raise UserError(f"{task} does not suit the prior: {error}") from error
+    try:
+        optimizer.bind(start)
+    except ValueError as error:
+        raise UserError(f"the optimizer does not suit the prior: {error}") from error
 
 
 @cache

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metadip.fitting import measured
 from metadip.methods.denoisers import Denoiser
+from metadip.methods.method import check_known
 from metadip.physics.scaling import rescaled
 from metadip.physics.splitting import ImageShape, Measured, real_dtype, split
 from metadip.seeding import Stream, seed_of
@@ -50,6 +51,7 @@ class Iterative(Reconstructor):
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
         """Raise ``UserError`` if the iteration does not support a problem."""
+        check_known(problem, task=task)
         self._check(problem, self.denoiser, task)
 
     def forward(
@@ -79,7 +81,11 @@ class Iterative(Reconstructor):
 
 
 def watch(
-    problem: InverseProblem, images: Iterator[Tensor], *, steps: int, hooks: Sequence[Any]
+    problem: InverseProblem,
+    images: Iterator[Tensor | Estimate],
+    *,
+    steps: int,
+    hooks: Sequence[Any],
 ) -> FitResult:
     """See ``watch_all``, for one problem."""
     (result,) = watch_all([problem], images, steps=steps, hooks=hooks)
@@ -88,7 +94,7 @@ def watch(
 
 def watch_all(
     problems: Sequence[InverseProblem],
-    images: Iterator[Tensor],
+    images: Iterator[Tensor | Estimate],
     *,
     steps: int,
     hooks: Sequence[Any],
@@ -101,7 +107,7 @@ def watch_all(
 
     Args:
         problems: N problems whose images have one size.
-        images: (N, C, H, W) each, the first before any step.
+        images: (N, C, H, W) each, or estimates of more than that, the first before any step.
         steps: number of steps.
         hooks: see ``metadip.fitting.fit``.
     """
@@ -132,13 +138,16 @@ def watch_all(
     return [_result(state, image, seconds) for image in range(len(problems))]
 
 
-def _show(state: FitState, images: Tensor) -> None:
-    """Put the images of a step, (N, C, H, W), into the state."""
-    state.x_hat = images[state.active]
-    state.output[state.active] = state.x_hat
+def _show(state: FitState, made: Tensor | Estimate) -> None:
+    """Put what a step made, (N, C, H, W) images or estimates of more, into the state."""
+    every = made if isinstance(made, Estimate) else Estimate(made)
     active = state.active.tolist()
-    losses = [_misfit(state.problems[i], Estimate(images[i : i + 1])) for i in active]
-    state.loss = state.misfit = torch.cat(losses)
+    state.estimate = every.each(lambda tensor: tensor[active])
+    state.output[state.active] = state.x_hat
+    state.loss = state.misfit = torch.cat([
+        _misfit(state.problems[image], state.estimate.each(lambda tensor, row=row: tensor[[row]]))  # type: ignore[misc]
+        for row, image in enumerate(active)
+    ])  # fmt: skip
     state.record("loss", state.loss)
 
 
@@ -152,6 +161,7 @@ def _result(state: FitState, image: int, seconds: float) -> FitResult:
         stop_reason=state.stop_reasons.get(image),
         seconds=seconds,
         curves={name: curve[image, : made + 1].clone() for name, curve in state.curves.items()},
+        estimate=state.chosen.get(image, state.estimate) if state.estimate.operator else None,
     )
 
 

@@ -1,11 +1,11 @@
-"""The interface of a method."""
+"""The interface of a method, and what most methods need to be told."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from metadip.types import FitResult, InverseProblem
+from metadip.types import FitResult, InverseProblem, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -32,3 +32,12 @@ class Method(Protocol):
     ) -> list[FitResult]:
         """Return a result per problem; ``hooks`` watch as in ``metadip.fitting.fit``."""
         ...
+
+
+def check_known(problem: InverseProblem, *, task: str) -> None:
+    """Raise ``UserError`` if a problem hides something of its operator."""
+    if problem.unknown:
+        raise UserError(
+            f"{task} hides the blur kernel from methods: use method=double_dip, selfdeblur or "
+            "richardson_lucy, or tell it (task.known=true)"
+        )

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import Iterative
+from metadip.physics.kernel_blur import KernelBlur
+from metadip.physics.shifts import windowed
 from metadip.types import InverseProblem, UserError
 
 NOISES, SIGNALS = ("known", "estimated"), ("natural", "flat", "amplitude")
@@ -29,7 +31,8 @@ class Wiener(Iterative):
         for sigma^2 / S, which reproduces Anderson's report. An estimated sigma is the median
         absolute value of the finest diagonal Haar coefficients of y over 0.6745, for each channel,
         then averaged. A ``denoiser`` is given the result, with the level sigma ||g|| of the noise
-        that the filter g lets through.
+        that the filter g lets through. A blur of which y holds the valid part is undone as a
+        circular one, after y is brought to the size of x by its border, faded into its own blur.
     Args:
         noise: known reads the level from the operator's Gaussian noise; estimated looks at y.
         signal: natural, flat or amplitude.
@@ -57,7 +60,7 @@ class Wiener(Iterative):
 
 
 def _check(problem: InverseProblem, task: str, *, estimated: bool) -> None:
-    if not isinstance(problem.physics, BlurFFT):
+    if not isinstance(problem.physics, BlurFFT | KernelBlur):
         raise UserError(
             f"method=wiener undoes circular blurs (task=deblur); for {task} use method=admm_tv or "
             "method=dip"
@@ -74,8 +77,10 @@ def _images(
 ) -> Iterator[Tensor]:
     """Yield y, the deconvolved image, and the denoised one."""
     y, physics = problem.y, problem.physics
+    if isinstance(physics, KernelBlur):
+        y, physics = _as_circular(y, physics.filter, problem.image_shape)
     yield y
-    level = estimated_noise_std(y) if estimated else float(physics.noise_model.sigma)
+    level = estimated_noise_std(y) if estimated else float(problem.physics.noise_model.sigma)
     level = max(level, MIN_NOISE_STD)
     width = y.shape[-1] // 2 + 1
     ratio = _noise_to_signal(y, level, signal).expand(1, 1, y.shape[-2], width)
@@ -86,6 +91,23 @@ def _images(
         point = torch.zeros_like(y)
         point[:, :1, :1, :1] = 1
         yield denoiser(x, level * float(deconvolve(point, physics).norm()))
+
+
+def _as_circular(
+    y: Tensor, kernel: Tensor, image_shape: tuple[int, int, int]
+) -> tuple[Tensor, BlurFFT]:
+    """Return y at the size of x, as a circular blur would have it, and that blur."""
+    reach = (kernel.shape[-2] // 2, kernel.shape[-1] // 2)
+    full = windowed(y, -reach[0], -reach[1], image_shape[1:])
+    physics = BlurFFT(image_shape, filter=kernel).to(y.device)
+    weight = torch.ones_like(full[:1, :1])
+    for axis, sums in ((-2, kernel.sum(-1)), (-1, kernel.sum(-2))):
+        profile = sums.flatten()
+        padded = torch.nn.functional.pad(profile, (0, full.shape[axis] - 1 - len(profile)))
+        alike = torch.fft.irfft(torch.fft.rfft(padded).abs().square(), n=len(padded))
+        fade = 1 - torch.cat([alike, alike[:1]]) / alike.max()
+        weight = weight * (fade[:, None] if axis == -2 else fade)
+    return weight * full + (1 - weight) * physics.A(full), physics
 
 
 def _noise_to_signal(y: Tensor, level: float, signal: str) -> Tensor:

@@ -6,6 +6,7 @@ from metadip.priors.conv_decoder import ConvDecoder
 from metadip.priors.deep_decoder import DeepDecoder
 from metadip.priors.informed_network import InformedNetwork
 from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, NetworkInput
+from metadip.priors.kernel_siren import KernelSiren
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
 from metadip.priors.net_decoder import NetDecoder
@@ -34,6 +35,7 @@ __all__ = [
     "ImageAndKernel",
     "InformedNetwork",
     "KernelMLP",
+    "KernelSiren",
     "Latent",
     "LatentNetwork",
     "Meshgrid",

@@ -21,6 +21,10 @@ class KernelNetwork(Protocol):
 
     description: dict[str, Any]
 
+    def sized(self, size_px: int) -> KernelNetwork:
+        """Return the network for kernels of another side."""
+        ...
+
     def input_of(self, problem: InverseProblem) -> Tensor:
         """Return the input (1, ...) for the image of a problem."""
         ...
@@ -57,10 +61,16 @@ class KernelMLP(nn.Module):
             raise ValueError(
                 f"size_px, inputs and width must be at least 1, got {size_px}, {inputs} and {width}"
             )
-        self.size_px, self.inputs = size_px, inputs
+        self.size_px, self.inputs, self.width = size_px, inputs, width
         self.layers = nn.Sequential(
             nn.Linear(inputs, width), nn.ReLU6(), nn.Linear(width, size_px**2)
         )
+
+    def sized(self, size_px: int) -> KernelMLP:
+        """See ``KernelNetwork``; weights are drawn when a fit starts."""
+        if size_px == self.size_px:
+            return self
+        return KernelMLP(size_px, inputs=self.inputs, width=self.width)
 
     def input_of(self, problem: InverseProblem) -> Tensor:
         """See ``KernelNetwork``; drawn from the seed of the problem."""
@@ -118,6 +128,13 @@ class ImageAndKernel(Representation):
         """Return the same for images of another number of channels, which share a kernel."""
         image = self.image.with_channels(channels)
         return self if image is self.image else ImageAndKernel(image, self.kernel)
+
+    def with_kernel_px(self, size_px: int) -> ImageAndKernel:
+        """Return the same for kernels of another side."""
+        kernel = self.kernel.sized(size_px)
+        if kernel is self.kernel:
+            return self
+        return ImageAndKernel(self.image, kernel.to(next(self.parameters()).device))
 
     def with_weights(self, weights: Named) -> Self:
         """See ``Representation.with_weights``."""

@@ -13,7 +13,15 @@ from metadip.callbacks.oracle import peak_of_curve
 from metadip.files import write_json
 from metadip.metrics import reconstruction_metrics
 from metadip.report.deep_images import depth_of, save_deep_image
+from metadip.report.extra_pictures import (
+    kernel_of,
+    kernel_picture,
+    pictures_of,
+    save_extras,
+    scores_of,
+)
 from metadip.report.figures import (
+    Panel,
     comparison_panels,
     has_curves,
     save_comparison,
@@ -75,7 +83,9 @@ class ResultWriter(pl.Callback):
         (folder / "reconstruction.tiff").unlink(missing_ok=True)  # that of an earlier run
         if bits > 8:
             save_deep_image(folder / "reconstruction.tiff", shown, bits=bits)
-        save_comparison(folder / "comparison.png", comparison_panels(problem, result.x_hat))
+        save_extras(folder, problem, result)
+        panels = [*comparison_panels(problem, result.x_hat), *_extra_panels(problem, result)]
+        save_comparison(folder / "comparison.png", panels)
         if has_curves(result.curves):
             save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)
         else:
@@ -87,12 +97,20 @@ class ResultWriter(pl.Callback):
         write_json(_entry_file(self.out, problem.name), entry_of(problem, result))
 
 
+def _extra_panels(problem: InverseProblem, result: FitResult) -> list[Panel]:
+    """Return the kernel that was found, and the pictures of a reading."""
+    kernel = kernel_of(result)
+    found: list[Panel] = [] if kernel is None else [("kernel", kernel_picture(kernel))]
+    return found + list(pictures_of(problem, result).items())
+
+
 def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
     """Return the numbers of one image; quality is None without a ground truth."""
     scores = reconstruction_metrics(problem.read(result.x_hat), problem.x)
     entry: Entry = {
         "name": problem.name,
         **scores,
+        **scores_of(problem, result),
         "seconds": result.seconds,
         "steps": result.steps,
         "stop_step": result.stop_step,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -70,16 +70,17 @@ def _run_cells(cells: Cells, wanted: Sequence[tuple[Recipe, Image]], *, progress
         cells.forget(*pair)
     if len(missing) < len(wanted):
         print(f"{len(wanted) - len(missing)} of {len(wanted)} cells were finished before and stay")
-    made: tuple[str, Image, InverseProblem] | None = None  # an operator may fill the memory
+    made: tuple[Any, Image, InverseProblem] | None = None  # an operator may fill the memory
     with tqdm(missing, unit="cell", disable=None if progress else True) as bar:
         for recipe, image in bar:
             bar.set_description(f"{recipe.method} {recipe.task} {image.name}")
             if recipe.refused is not None:
                 continue
-            if made is None or made[0] != recipe.task or made[1] is not image:
+            measured = recipe.task, config.plain(recipe.cfg.task)  # a method may set its own
+            if made is None or made[0] != measured or made[1] is not image:
                 made = None
-                made = recipe.task, image, recipe.problem(image)
-                cells.show(*made)
+                made = measured, image, recipe.problem(image)
+                cells.show(recipe.task, image, made[2])
             _try(cells, recipe, image, made[2])
 
 

@@ -85,6 +85,8 @@ class Recipe:
         """The composed configuration."""
         cfg = config.compose("infer", self.settings, shared=self.task_settings)
         if self.quick:
+            if cfg.fit.steps is not None:
+                cfg.fit.steps = min(cfg.fit.steps, QUICK["steps"])
             for node in (cfg.method, cfg.method.get("denoiser") or {}):
                 for key in QUICK.keys() & node.keys():
                     own = node[key]  # None: the prior's own

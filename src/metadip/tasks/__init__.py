@@ -1,5 +1,6 @@
 """Reconstruction tasks, which turn images and measurement files into inverse problems."""
 
+from metadip.tasks.blind_deblurring import BlindDeblurringTask
 from metadip.tasks.compressive_sensing import CompressiveSensingTask
 from metadip.tasks.computed_tomography import TomographyTask
 from metadip.tasks.deblurring import DeblurringTask
@@ -27,6 +28,7 @@ TASKS: dict[str, type[ReconstructionTask]] = {
     "inpaint": InpaintingTask,
     "sr": SuperResolutionTask,
     "deblur": DeblurringTask,
+    "blind_deblur": BlindDeblurringTask,
     "ct": TomographyTask,
     "mri": MagneticResonanceTask,
     "demosaick": DemosaickingTask,
@@ -37,6 +39,7 @@ TASKS: dict[str, type[ReconstructionTask]] = {
 
 __all__ = [
     "TASKS",
+    "BlindDeblurringTask",
     "CompressiveSensingTask",
     "DeblurringTask",
     "DemosaickingTask",
