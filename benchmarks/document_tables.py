@@ -12,7 +12,8 @@ A document asks for a table by a comment, and all up to the next comment is gene
 A row is a task and a column a method, each cell the mean PSNR in dB of each image set; with
 ``rows=methods`` a row is a method and a column a set, and ``seconds=true`` adds the median time.
 Only images count that all methods shown have seen; how many stands in brackets. ``dip:best`` is the
-best step of a method, which the truth has to choose. ``tasks=`` and ``sets=`` choose and order. The
+best step of a method, which the truth has to choose, and ``dip:last`` its last single step, neither
+averaged nor chosen. ``tasks=`` and ``sets=`` choose and order. The
 best of a row and set is bold, what only the truth can choose aside. Labels are those of conf/table.
 Other results, of the scripts in this folder, are shown row by row, with all columns or those named:
 
@@ -42,9 +43,11 @@ DOCUMENTS = ("README.md", "docs/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
 ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
-           "best_psnr_db", "best_step", "made_on")  # fmt: skip
-DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "ssim": 4, "seconds": 3}
+           "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse")  # fmt: skip
+DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "last_psnr_db": 3, "ssim": 4, "seconds": 3, "nmse": 5}
 BEST = ":best"  # after a method: its best step
+LAST = ":last"  # after a method: its last single step
+ASIDE = {BEST: ", best step", LAST: ", last step"}
 OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
 
 
@@ -72,12 +75,18 @@ def take(run: Path, name: str) -> Path:
     if not entries:
         raise UserError(f"{run} has no finished cells")
     rows = [
-        {key: _rounded(key, entry.get(key)) for key in COLUMNS}
+        {key: _rounded(key, entry.get(key)) for key in COLUMNS} | _last_of(entry)
         for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
     ]
     path = RESULTS / f"{name}.csv"
     write_csv(path, rows, COLUMNS)
     return path
+
+
+def _last_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the PSNR of the last single step of a cell, if it has that curve."""
+    curve = entry.get("curves", {}).get("psnr_raw_db")
+    return {"last_psnr_db": _rounded("last_psnr_db", curve[-1])} if curve else {}
 
 
 def _rounded(key: str, value: Any) -> Any:
@@ -90,7 +99,8 @@ def cells_of(name: str) -> Cells:
     found: Cells = {}
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            for suffix, column in (("", "psnr_db"), (BEST, "best_psnr_db")):
+            columns = (("", "psnr_db"), (BEST, "best_psnr_db"), (LAST, "last_psnr_db"))
+            for suffix, column in columns:
                 if row.get(column):
                     place = (row["method"] + suffix, row["task"], row["set"])
                     found.setdefault(place, {})[row["image"]] = (
@@ -119,8 +129,8 @@ def table_of(name: str, asked: str) -> str:
             raise UserError(f"table {name}: results have nothing on '{missing[0]}'")
 
     def label(kind: str, key: str) -> str:
-        plain = key.removesuffix(BEST)
-        return str(table[kind][plain].label) + (", best step" if key != plain else "")
+        plain = key.removesuffix(BEST).removesuffix(LAST)
+        return str(table[kind][plain].label) + ASIDE.get(key[len(plain) :], "")
 
     shown = {
         (task, group): _shared({m: cells.get((m, task, group), {}) for m in chosen.methods})
@@ -198,8 +208,8 @@ def _marked(method: str, found: dict[str, Seen]) -> str:
     }
     if method not in texts:
         return "-"
-    fair = [float(text) for m, text in texts.items() if not m.endswith(BEST)]
-    best = not method.endswith(BEST) and float(texts[method]) == max(fair) and len(fair) > 1
+    fair = [float(text) for m, text in texts.items() if not m.endswith(tuple(ASIDE))]
+    best = not method.endswith(tuple(ASIDE)) and float(texts[method]) == max(fair) and len(fair) > 1
     return f"**{texts[method]}**" if best else texts[method]
 
 

@@ -98,6 +98,19 @@ def test_out_of_date_documents_are_named_and_written(
     assert capsys.readouterr().out == "README.md: out of date\nREADME.md: written\n"
 
 
+def test_the_last_single_step_and_the_error(script, results: Path, tmp_path: Path):
+    cell = CELL | {"method": "dip", "task": "denoise_25", "set": "faces", "image": "0"}
+    cell |= {"psnr_db": 30.0, "best_psnr_db": 31.0, "seconds": 1.0, "nmse": 0.0123456}
+    cell |= {"curves": {"psnr_raw_db": [10.0, 25.0]}}
+    (tmp_path / "run" / "cells" / "dip-faces-0.json").write_text(json.dumps(cell))
+    script.take(tmp_path / "run", "photo_denoise")
+    begin = BEGIN.format("methods=dip,dip:best,dip:last tasks=denoise_25 sets=faces")
+    text = script.renewed(begin + END)
+    assert "| DIP (1000 steps), best step | DIP (1000 steps), last step |" in text
+    assert "| 30.00 | 31.00 | 25.00 |" in text
+    assert "25.0,0.01235" in (results / "photo_denoise.csv").read_text()
+
+
 def test_rows_of_other_results_are_shown(script, results: Path):
     (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
     begin, end = "<!-- rows times: columns=ms,size_px -->\n", "<!-- end of rows -->"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metadip.callbacks import BlurToSharpness, FrequencyBands
 from metadip.callbacks.spectral import blur, rings, sharpness
+from metadip.types import UserError
 from tests.callbacks.scripted import run_script
 from tests.fitting.tiny import image, noisy, tiny_fit
 
@@ -96,5 +97,5 @@ def test_a_fit_records_bands() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="need window >= 1 and tolerance > 0, got 0 and 1"):
         BlurToSharpness(window=0, tolerance=1)
-    with pytest.raises(ValueError, match="frequency bands need a measurement that is an image"):
+    with pytest.raises(UserError, match="callbacks=bands needs a measurement that is an image"):
         run_script(torch.zeros(1, 2, 1, 8, 8), [FrequencyBands()])

@@ -7,7 +7,7 @@ from deepinv.physics import Physics
 from metadip.callbacks import PassNoise
 from metadip.fitting import Adam, Autoencoding, ByGroup, Execution, Sum, fit, mse
 from metadip.priors import SelfGuided, SkipUNet
-from metadip.types import FitState, InverseProblem
+from metadip.types import FitState, InverseProblem, UserError
 from tests.fitting.tiny import SAME, Hook, noisy, tiny_fit
 
 RULES = ByGroup({"*": Adam(lr=0.01), "inputs.z": Adam(lr=0.1)})
@@ -95,5 +95,5 @@ def test_grey_images_and_other_operators() -> None:
 def test_noise_is_refused_elsewhere() -> None:
     with pytest.raises(ValueError, match="share must be finite and at least 0, got -1"):
         PassNoise(-1)
-    with pytest.raises(ValueError, match="no input 'passes' to perturb: take prior=self_guided"):
+    with pytest.raises(UserError, match="no input 'passes' to perturb: take prior=self_guided"):
         tiny_fit([noisy(0)], steps=0, hooks=[PassNoise(0.1)])

@@ -6,7 +6,7 @@ import torch
 from metadip.callbacks import Dropout
 from metadip.fitting import Execution, fit
 from metadip.priors import DeepDecoder, WithDropout
-from metadip.types import FitState
+from metadip.types import FitState, UserError
 from tests.fitting.tiny import ADAM, MSE, SAME, Hook, noisy, tiny_fit, tiny_prior
 
 PROBLEM = noisy(0, (3, 16, 16))
@@ -81,7 +81,7 @@ def test_images_of_a_stack_draw_the_same_masks() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"keep must be in \(0, 1\], got 0"):
         Dropout(0)
-    with pytest.raises(ValueError, match="no input 'mask' to drop by: take prior=dropout"):
+    with pytest.raises(UserError, match="no input 'mask' to drop by: take prior=dropout"):
         tiny_fit([noisy(0)], steps=0, hooks=[Dropout(0.5)])
     with pytest.raises(ValueError, match="the network has no LeakyReLU"):
         WithDropout(DeepDecoder(3, width=4))

@@ -94,7 +94,7 @@ STEPS = (
     "spectral",
     "supervised",
 )
-WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
+WEIGHTLESS = {"drunet", "edip", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = (
     "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "richardson_lucy", "selfdeblur",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from metadip.callbacks.base import FitCallback
-from metadip.types import FitState
+from metadip.types import FitState, UserError
 
 
 class Dropout(FitCallback):
@@ -19,7 +19,8 @@ class Dropout(FitCallback):
     Args:
         keep: in (0, 1]; 1 drops nothing.
     Raises:
-        ValueError: If ``keep`` is outside (0, 1]; during a fit, if the representation has no mask.
+        ValueError: If ``keep`` is outside (0, 1].
+        UserError: When a fit begins, if the representation has no mask.
     References: Srivastava et al. (2014), Dropout, JMLR 15.
     """
 
@@ -32,7 +33,7 @@ class Dropout(FitCallback):
         """Check that there are masks."""
         if "mask" not in state.inputs:
             known = ", ".join(state.inputs) or "none"
-            raise ValueError(f"no input 'mask' to drop by: take prior=dropout, not {known}")
+            raise UserError(f"no input 'mask' to drop by: take prior=dropout, not {known}")
 
     def on_step_start(self, state: FitState) -> None:
         """Draw the masks of every active image."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from metadip.callbacks.base import FitCallback
-from metadip.types import FitState
+from metadip.types import FitState, UserError
 
 
 class FadingJitter(FitCallback):
@@ -21,8 +21,8 @@ class FadingJitter(FitCallback):
         factor: in (0, 1]; 0.7 there.
         every: steps from one fading to the next, at least 1; 500 there.
     Raises:
-        ValueError: If an argument is out of range; during a fit, if the representation has no input
-            z.
+        ValueError: If an argument is out of range.
+        UserError: When a fit begins, if the representation has no input z.
     References: Heckel and Hand (2019), Deep Decoder, arXiv:1810.03982 (authors' code).
     """
 
@@ -37,7 +37,7 @@ class FadingJitter(FitCallback):
         """Check that there is a latent."""
         if "z" not in state.inputs:
             known = ", ".join(state.inputs) or "none"
-            raise ValueError(f"no input 'z' to perturb; the representation has {known}")
+            raise UserError(f"no input 'z' to perturb; the representation has {known}")
 
     def on_step_start(self, state: FitState) -> None:
         """Perturb the latent of every active image."""

@@ -7,7 +7,7 @@ import math
 import torch
 
 from metadip.callbacks.base import FitCallback
-from metadip.types import FitState
+from metadip.types import FitState, UserError
 
 
 class PassNoise(FitCallback):
@@ -20,8 +20,8 @@ class PassNoise(FitCallback):
     Args:
         share: at least 0; 0.01 in the handbook's code.
     Raises:
-        ValueError: If ``share`` is negative or not finite; during a fit, if the representation has
-            no such input.
+        ValueError: If ``share`` is negative or not finite.
+        UserError: When a fit begins, if the representation has no such input.
     References: see ``metadip.priors.SelfGuided``.
     """
 
@@ -34,7 +34,7 @@ class PassNoise(FitCallback):
         """Check the names."""
         if "passes" not in state.inputs:
             known = ", ".join(state.inputs) or "none"
-            raise ValueError(f"no input 'passes' to perturb: take prior=self_guided, not {known}")
+            raise UserError(f"no input 'passes' to perturb: take prior=self_guided, not {known}")
 
     def on_step_start(self, state: FitState) -> None:
         """Perturb the passes of every active image."""

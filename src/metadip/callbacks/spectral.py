@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metadip.callbacks.base import FitCallback, active_rows
-from metadip.types import FitState
+from metadip.types import FitState, UserError
 
 BLUR_PX = 9  # side of the box filter of the blur metric [Crete et al.]
 SHARPEST, SHARPNESS_DECAY = 1000, 0.01  # values that count, and how fast their weight falls
@@ -71,7 +71,7 @@ class FrequencyBands(FitCallback):
     Shape:
         Reads ``x_hat`` (A, C, H, W); records ``band_1``, the lowest, to ``band_5``.
     Raises:
-        ValueError: When a fit begins, if a measurement is no such image.
+        UserError: When a fit begins, if a measurement is no such image.
     References: see ``BlurToSharpness``.
     """
 
@@ -79,8 +79,8 @@ class FrequencyBands(FitCallback):
         """Transform the measurements."""
         for problem in state.problems:
             if problem.y.shape[1:] != problem.image_shape:
-                raise ValueError(
-                    f"frequency bands need a measurement that is an image {problem.image_shape}, "
+                raise UserError(
+                    f"callbacks=bands needs a measurement that is an image {problem.image_shape}, "
                     f"got {tuple(problem.y.shape[1:])}"
                 )
         y = torch.cat([problem.y for problem in state.problems])

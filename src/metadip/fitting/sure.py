@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from deepinv.physics import PoissonNoise
 from torch import Tensor
 
-from metadip.physics.noise_level import expected_noise_energy
+from metadip.physics.noise_level import expected_noise_energy, poisson_variances
 from metadip.registry import registered
 from metadip.types import InverseProblem, Look, UserError
 
@@ -73,11 +72,10 @@ class SureDivergence:
 
     def _variances(self, problem: InverseProblem) -> Tensor:
         """Return sigma^2 of each value of y, (1, C, H, W)."""
-        model = getattr(problem.physics, "noise_model", None)
-        if self.noise_std is None and isinstance(model, PoissonNoise) and model.normalize:
-            gained: Tensor = model.gain * problem.y.clamp(min=0)
-            return gained
         known = self.noise_std
+        counted = poisson_variances(problem) if known is None else None
+        if counted is not None:
+            return counted
         return torch.full_like(problem.y, noise_variance(problem) if known is None else known**2)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from metadip.fitting import SGD, Execution, Sum, fit, measured, mse
 from metadip.fitting.loop import groups
 from metadip.methods.iteration import watch_all
+from metadip.methods.method import check_known
 from metadip.methods.restarts import best_of
 from metadip.methods.spectral_start import check_spectral, spectral_start
 from metadip.physics.splitting import ImageShape, Measured, real_dtype, split
@@ -108,6 +109,7 @@ class NetPGD(Reconstructor):
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
         """Raise if the prior cannot start from the problem, or the start needs magnitudes."""
+        check_known(problem, task=task)
         try:
             self.prior.with_channels(problem.image_shape[0]).start(problem)
         except ValueError as error:

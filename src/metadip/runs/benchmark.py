@@ -107,7 +107,8 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
             count=cfg.table.methods[method].get("count"),
             quick=cfg.quick,
             device=device,
-            only=cfg.table.methods[method].get("only"),
+            only_sets=cfg.table.methods[method].get("only_sets"),
+            only_tasks=cfg.table.methods[method].get("only_tasks"),
         )
         for task in cfg.table.tasks
         for method in cfg.table.methods

@@ -57,7 +57,7 @@ class Recipe:
         settings: settings of ``infer.py``, all of which the method must read.
         task_settings: settings of ``infer.py``, of which each method reads its own.
         count: number of images to run on, from the first; None runs on all.
-        only: image sets to run on; None for all.
+        only_sets, only_tasks: image sets and tasks to run on; None for all.
         quick: whether steps are limited to ``QUICK``.
         refused: why it cannot be run, once known.
     """
@@ -69,12 +69,15 @@ class Recipe:
     count: int | None
     quick: bool
     device: torch.device
-    only: Sequence[str] | None = None
+    only_sets: Sequence[str] | None = None
+    only_tasks: Sequence[str] | None = None
     refused: str | None = field(default=None, init=False)
 
     def wants(self, image: Image) -> bool:
         """Return whether to run the method on an image."""
-        there = self.only is None or image.group in self.only or image.group in OTHER_SETS
+        sets = self.only_sets
+        there = sets is None or image.group in sets or image.group in OTHER_SETS
+        there = there and (self.only_tasks is None or self.task in self.only_tasks)
         return there and (self.count is None or image.index < self.count)
 
     @cached_property
