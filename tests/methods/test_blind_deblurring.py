@@ -38,9 +38,7 @@ def scene(channels: int = 1) -> Tensor:
 
 
 def blurred(channels: int = 1, *, known: bool = False, seed: int = 1) -> InverseProblem:
-    task = BlindDeblurringTask(
-        "motion", kernel_px=9, kernel_seed=None, noise_std=0.0, known=known
-    )
+    task = BlindDeblurringTask("motion", kernel_px=9, kernel_seed=None, noise_std=0.0, known=known)
     return task.measure(scene(channels), seed=seed)
 
 

@@ -28,6 +28,15 @@ SETTINGS: dict[str, list[str]] = {
     "dip_sr": SMALL,
     "dip_sure": SMALL,
     "dip_text": SMALL,
+    "double_dip_cdi": [
+        *(
+            f"prior.{part}.network.{key}"
+            for part in ("magnitude", "phase")
+            for key in ("channels=[4]", "skip_channels=[2]")
+        ),
+        "method.restarts=2",
+        "~callbacks.es_wmv",
+    ],
     "double_dip": [
         "prior.image.network.channels=[4]",
         "prior.image.network.skip_channels=[2]",
@@ -38,6 +47,17 @@ SETTINGS: dict[str, list[str]] = {
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
+    "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
+    "hio_double_dip": [
+        *(
+            f"prior.{part}.network.{key}"
+            for part in ("magnitude", "phase")
+            for key in ("channels=[4]", "skip_channels=[2]")
+        ),
+        "method.first_steps=2",
+        "method.first.cycles=20",
+        "method.first.restarts=2",
+    ],
     "richardson_lucy": ["method.iterations=2"],
     "selfdeblur": [
         "prior.image.network.channels=[4]",
@@ -51,13 +71,18 @@ SETTINGS: dict[str, list[str]] = {
 }
 STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
          "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "double_dip",
+         "double_dip_cdi", "hio_double_dip",
          "drp", "gp_dip", "metadip", "metasiren", "selfdeblur", "single_image",
          "supervised")  # fmt: skip
 WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("adjoint", "wiener", "admm_tv", "tv", "double_dip", "richardson_lucy", "selfdeblur")
+QUICK = ("adjoint", "wiener", "admm_tv", "tv", "double_dip", "double_dip_cdi", "hio",
+         "hio_double_dip", "richardson_lucy", "selfdeblur")  # fmt: skip
 BLIND = {"blind_deblur"}  # the kernel is not told
-BACK_PROJECTS = set(TASKS) - {"cpr", "mri"} - BLIND  # the input is A^T y, of three channels
+FAR_FIELD = {"cdi"}  # neither linear nor an image of its channels
+BACK_PROJECTS = (
+    set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD
+)  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
     "supervised": BACK_PROJECTS,
@@ -70,10 +95,14 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
-    "adjoint": set(TASKS) - {"cpr"} - BLIND,
-    "admm_tv": set(TASKS) - {"cpr"} - BLIND,
+    "adjoint": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
+    "admm_tv": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "conv_decoder": set(TASKS) - {"cpr"} - BLIND,
     "double_dip": BLIND,
+    "double_dip_cdi": {"mri", *FAR_FIELD},  # complex objects; here cpr is in colour
+    "hio": FAR_FIELD,
+    "hio_double_dip": FAR_FIELD,
+    "pnp_admm": set(TASKS) - BLIND - FAR_FIELD,
     "richardson_lucy": BLIND,
     "selfdeblur": BLIND,
 }  # method -> the tasks that it serves; others serve all where nothing is hidden

@@ -10,11 +10,13 @@ from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
+from metadip.methods.hio import HIO
 from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
+from metadip.methods.restarts import AfterAnother, Restarted, after_another
 from metadip.methods.richardson_lucy import RichardsonLucy
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
@@ -23,9 +25,11 @@ from metadip.physics.splitting import image_shape_of
 __all__ = [
     "BM3D",
     "DIP",
+    "HIO",
     "NLM",
     "TV",
     "Adjoint",
+    "AfterAnother",
     "BlindDeblurring",
     "DIPDenoiser",
     "DRUNet",
@@ -37,12 +41,14 @@ __all__ = [
     "LearnedDenoiser",
     "Method",
     "PnPADMM",
+    "Restarted",
     "RichardsonLucy",
     "SelfDeblur",
     "SingleImageStart",
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",
+    "after_another",
     "denoiser",
     "from_single_image",
     "from_weights",

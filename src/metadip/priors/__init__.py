@@ -8,6 +8,7 @@ from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, Network
 from metadip.priors.kernel_siren import KernelSiren
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.magnitude_and_phase import MagnitudeAndPhase
 from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
@@ -31,6 +32,7 @@ __all__ = [
     "KernelSiren",
     "Latent",
     "LatentNetwork",
+    "MagnitudeAndPhase",
     "Meshgrid",
     "NetworkInput",
     "RandomProjector",
