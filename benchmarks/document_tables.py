@@ -38,7 +38,16 @@ DOCUMENTS = ("README.md", "docs/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
 COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
            "best_psnr_db", "best_step", "made_on")  # fmt: skip
-DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "ssim": 4, "seconds": 3}
+FURTHER = ("relative_error", "phase_psnr_db", "blind.kernel_similarity")  # where cells have them
+DIGITS = {
+    "relative_error": 4,
+    "phase_psnr_db": 3,
+    "blind.kernel_similarity": 4,
+    "psnr_db": 3,
+    "best_psnr_db": 3,
+    "ssim": 4,
+    "seconds": 3,
+}
 BEST = ":best"  # after a method: its best step
 OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
 
@@ -66,13 +75,23 @@ def take(run: Path, name: str) -> Path:
     entries = [json.loads(path.read_text()) for path in sorted((run / "cells").glob("*.json"))]
     if not entries:
         raise UserError(f"{run} has no finished cells")
+    further = [key for key in FURTHER if any(_entry(entry, key) is not None for entry in entries)]
+    columns = [*COLUMNS[:-1], *further, COLUMNS[-1]]
     rows = [
-        {key: _rounded(key, entry.get(key)) for key in COLUMNS}
+        {key: _rounded(key, _entry(entry, key)) for key in columns}
         for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
     ]
     path = RESULTS / f"{name}.csv"
-    write_csv(path, rows, COLUMNS)
+    write_csv(path, rows, columns)
     return path
+
+
+def _entry(entry: dict[str, Any], key: str) -> Any:
+    """Return a value of a cell by its dotted name, None if it has none."""
+    found: Any = entry
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _rounded(key: str, value: Any) -> Any:
