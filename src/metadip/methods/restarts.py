@@ -15,6 +15,8 @@ from metadip.fitting import Execution, Sum, fit, measured, mse
 from metadip.fitting.rules import Optimizer
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.method import Method
+from metadip.physics.far_field import FarField
+from metadip.physics.symmetries import upright
 from metadip.priors import Representation
 from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, FitResult, InverseProblem, Objective, UserError
@@ -131,8 +133,11 @@ class AfterAnother(Restarted):
     def _after(self, problem: InverseProblem, hooks: Sequence[Any]) -> FitResult:
         (found,) = self.first.reconstruct([problem])
         prior = self.prior.with_channels(problem.image_shape[0])
+        image = found.x_hat
+        if isinstance(problem.physics, FarField):
+            image = upright(image)  # far from phases of pi, where a network would have to wrap
         target = replace(
-            problem, y=found.x_hat, physics=Denoising().to(found.x_hat.device), x=None, reading=None
+            problem, y=image, physics=Denoising().to(image.device), x=None, reading=None
         )
         (near,) = fit(
             [target], prior, Sum(mse), self.optimizer, steps=self.first_steps,

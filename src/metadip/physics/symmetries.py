@@ -91,6 +91,14 @@ def aligned(x_hat: Tensor, x: Tensor) -> Tensor:
     return as_parts(best, int(x.shape[1])).to(x_hat)
 
 
+def upright(x: Tensor) -> Tensor:
+    """Return an object (1, C, H, W) turned by a global phase so that its sum is not negative."""
+    u = as_complex(x)
+    total = complex(u.sum())
+    turn = total.conjugate() / abs(total) if abs(total) else 1.0
+    return as_parts(turn * u, int(x.shape[1])) if x.shape[1] > 1 else x
+
+
 def _nearest(u: Tensor, target: Tensor, *, real: bool) -> tuple[float, tuple[int, int], complex]:
     """Return error, shift and phase factor of the best alignment without a turn."""
     height, width = u.shape[-2:]
