@@ -34,6 +34,15 @@ SETTINGS: dict[str, list[str]] = {
     "dip_text": SMALL,
     "dip_tv": SMALL,
     "dip_tv_split": [*SMALL, "method.steps=2", "method.splitting.inner_steps=1"],
+    "double_dip_cdi": [
+        *(
+            f"prior.{part}.network.{key}"
+            for part in ("magnitude", "phase")
+            for key in ("channels=[4]", "skip_channels=[2]")
+        ),
+        "method.restarts=2",
+        "~callbacks.es_wmv",
+    ],
     "double_dip": [
         "prior.image.network.channels=[4]",
         "prior.image.network.skip_channels=[2]",
@@ -49,6 +58,17 @@ SETTINGS: dict[str, list[str]] = {
     "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
     "self_guided": SMALL,
+    "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
+    "hio_double_dip": [
+        *(
+            f"prior.{part}.network.{key}"
+            for part in ("magnitude", "phase")
+            for key in ("channels=[4]", "skip_channels=[2]")
+        ),
+        "method.first_steps=2",
+        "method.first.cycles=20",
+        "method.first.restarts=2",
+    ],
     "richardson_lucy": ["method.iterations=2"],
     "selfdeblur": [
         "prior.image.network.channels=[4]",
@@ -82,9 +102,11 @@ STEPS = (
     "dop",
     "double_dip",
     "drp",
+    "double_dip_cdi",
     "drp_inpaint",
     "drp_sr",
     "gp_dip",
+    "hio_double_dip",
     "metadip",
     "metasiren",
     "net_gd",
@@ -97,13 +119,17 @@ STEPS = (
 WEIGHTLESS = {"drunet", "edip", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = (
-    "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "richardson_lucy", "selfdeblur",
+    "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi", "hio",
+    "hio_double_dip", "richardson_lucy", "selfdeblur",
 )  # fmt: skip
 BLIND = {"blind_deblur"}  # the kernel is not told
-BACK_PROJECTS = set(TASKS) - {"cpr", "mri"} - BLIND  # the input is A^T y, of three channels
+FAR_FIELD = {"cdi"}  # neither linear nor an image of its channels
+BACK_PROJECTS = (
+    set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD
+)  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
-    "self_guided": set(TASKS) - {"cpr"} - BLIND,
+    "self_guided": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
     "denoiser": {"denoise"},
@@ -114,11 +140,15 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
-    "lasso": set(TASKS) - {"cpr"} - BLIND,
-    "adjoint": set(TASKS) - {"cpr"} - BLIND,
-    "admm_tv": set(TASKS) - {"cpr"} - BLIND,
+    "lasso": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
+    "adjoint": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
+    "admm_tv": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "conv_decoder": set(TASKS) - {"cpr"} - BLIND,
     "double_dip": BLIND,
+    "double_dip_cdi": {"mri", *FAR_FIELD},  # complex objects; here cpr is in colour
+    "hio": FAR_FIELD,
+    "hio_double_dip": FAR_FIELD,
+    "pnp_admm": set(TASKS) - BLIND - FAR_FIELD,
     "richardson_lucy": BLIND,
     "selfdeblur": BLIND,
 }  # method -> the tasks that it serves; others serve all where nothing is hidden

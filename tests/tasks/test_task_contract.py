@@ -36,9 +36,18 @@ from tests.methods.tiny_prediction import tiny_method
 
 SHAPE = (3, 12, 12)
 NAMES = list(TASKS)
-WITHOUT_LEVEL = {"jpeg", "real_noise"}
+WITHOUT_LEVEL = {"jpeg", "real_noise", "cdi"}
 # Of these, an image and the settings of the task tell the operator.
-OF_IMAGES = {"denoise", "inpaint", "sr", "deblur", "blind_deblur", "demosaick", *WITHOUT_LEVEL}
+OF_IMAGES = {
+    "denoise",
+    "inpaint",
+    "sr",
+    "deblur",
+    "blind_deblur",
+    "demosaick",
+    "jpeg",
+    "real_noise",
+}
 every_name = pytest.mark.parametrize("name", NAMES)
 
 

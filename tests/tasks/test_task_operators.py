@@ -18,6 +18,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     "sr bicubic": ("task=sr", "task.kernel=bicubic", "task.factor=2"),
     "deblur valid": ("task=deblur", "task.boundary=valid", "task.kernel_std_px=0.8"),
     "blind_deblur": ("task=blind_deblur", "task.kernel_px=5"),
+    "cdi": ("task=cdi", "task.photons=null"),
+    "real cdi": ("task=cdi", "task.photons=null", "task.phase=none", "task.beamstop_px=2"),
     "motion": ("task=deblur", "task.kernel=motion", "task.kernel_size_px=7"),
     "ct of three angles": ("task=ct", "task.angles=[0,10,75]"),
     "mri of three coils": ("task=mri", "task.coils=3"),
@@ -28,7 +30,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 CHANNELS = {"demosaick": (3,), "gbrg": (3,), "jpeg": (1, 3), "codec": (1, 3)}
 every_way = pytest.mark.parametrize("way", WAYS)
-NOT_LINEAR = ("cpr", "codec")
+NOT_LINEAR = ("cpr", "codec", "cdi", "real cdi")
 
 
 def made(way: str) -> ReconstructionTask:

@@ -31,6 +31,7 @@ class ESWMV(FitCallback):
             before content is learned.
         max_pixels: number of pixels to compute v_t from, in all channels, at least 1, drawn once
             from each image's own seed; None, or more than there are, uses all, as the authors do.
+        magnitude: judge complex images, of two channels, by their magnitude.
     Raises:
         ValueError: If ``window < 2``, ``patience < 1``, ``min_start < 0`` or ``max_pixels < 1``.
     Cost:
@@ -41,7 +42,13 @@ class ESWMV(FitCallback):
     """
 
     def __init__(
-        self, window: int, patience: int, *, min_start: int, max_pixels: int | None = None
+        self,
+        window: int,
+        patience: int,
+        *,
+        min_start: int,
+        max_pixels: int | None = None,
+        magnitude: bool = False,
     ) -> None:
         if window < 2:
             raise ValueError(f"window must be at least 2 steps, got {window}")
@@ -49,7 +56,7 @@ class ESWMV(FitCallback):
         if max_pixels is not None and max_pixels < 1:
             raise ValueError(f"max_pixels must be at least 1 or None, got {max_pixels}")
         self.window, self.patience, self.min_start = window, patience, min_start
-        self.max_pixels = max_pixels
+        self.max_pixels, self.magnitude = max_pixels, magnitude
         self.best_steps = torch.empty(0, dtype=torch.int64)
 
     def on_reconstruction_start(self, state: FitState) -> None:
@@ -57,6 +64,7 @@ class ESWMV(FitCallback):
         self._best = BestSoFar(state)
         self.best_steps, self._count = self._best.steps, 0
         n, channels, height, width = state.output.shape
+        channels = 1 if self.magnitude else channels
         self._places: tuple[Tensor, Tensor] | None = None
         n_pixels = height * width
         if self.max_pixels is not None and self.max_pixels < n_pixels:
@@ -86,11 +94,14 @@ class ESWMV(FitCallback):
 
     def _judged(self, state: FitState) -> Tensor:
         """Return the values (A, P) that v_t is computed from."""
+        seen = state.x_hat
+        if self.magnitude:
+            seen = seen.square().sum(1, keepdim=True).sqrt()
         if self._places is None:
-            return state.x_hat.flatten(1)
+            return seen.flatten(1)
         rows, (y, x) = active_rows(state), self._places
-        images = torch.arange(len(state.x_hat), device=state.x_hat.device)[:, None]
-        return state.x_hat[images, :, y[rows], x[rows]].flatten(1)
+        images = torch.arange(len(seen), device=seen.device)[:, None]
+        return seen[images, :, y[rows], x[rows]].flatten(1)
 
     def _variance(self, state: FitState) -> Tensor:
         """Return v_t (A,), NaN until the window is full."""

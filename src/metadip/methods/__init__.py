@@ -2,6 +2,7 @@
 
 from metadip.methods.adjoint import Adjoint
 from metadip.methods.admm_tv import TotalVariationADMM
+from metadip.methods.after_another import AfterAnother, after_another
 from metadip.methods.blind_deblurring import BlindDeblurring, SelfDeblur, selfdeblur
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
@@ -11,6 +12,7 @@ from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
+from metadip.methods.hio import HIO
 from metadip.methods.lasso import Lasso
 from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
@@ -18,7 +20,7 @@ from metadip.methods.method import Method
 from metadip.methods.net_pgd import NetPGD, Projection
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
-from metadip.methods.restarts import RestartedFit
+from metadip.methods.restarts import Restarted
 from metadip.methods.richardson_lucy import RichardsonLucy
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
@@ -27,9 +29,11 @@ from metadip.physics.splitting import image_shape_of
 __all__ = [
     "BM3D",
     "DIP",
+    "HIO",
     "NLM",
     "TV",
     "Adjoint",
+    "AfterAnother",
     "BlindDeblurring",
     "DIPDenoiser",
     "DRUNet",
@@ -44,7 +48,7 @@ __all__ = [
     "NetPGD",
     "PnPADMM",
     "Projection",
-    "RestartedFit",
+    "Restarted",
     "RichardsonLucy",
     "SelfDeblur",
     "SingleImageStart",
@@ -53,6 +57,7 @@ __all__ = [
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",
+    "after_another",
     "denoiser",
     "from_single_image",
     "from_weights",

@@ -30,7 +30,10 @@ def check_kernel_px(kernel_px: int | None) -> None:
 def check_blurred(problem: InverseProblem, side: int, *, task: str) -> None:
     """Raise ``UserError`` unless a problem is a blur, of an image larger than the kernel."""
     if not isinstance(problem.physics, KernelBlur):
-        raise UserError(f"this method undoes an unknown blur (task=blind_deblur), not {task}")
+        raise UserError(
+            f"this method undoes an unknown blur (task=blind_deblur), not {task}; task=cdi has "
+            "method=double_dip, too"
+        )
     height, width = problem.y.shape[-2:]
     if side > min(height, width):
         raise UserError(

@@ -9,6 +9,7 @@ from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, Network
 from metadip.priors.kernel_siren import KernelSiren
 from metadip.priors.latent import Latent
 from metadip.priors.latent_network import LatentNetwork
+from metadip.priors.magnitude_and_phase import MagnitudeAndPhase
 from metadip.priors.net_decoder import NetDecoder
 from metadip.priors.outliers import WithOutliers
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
@@ -38,6 +39,7 @@ __all__ = [
     "KernelSiren",
     "Latent",
     "LatentNetwork",
+    "MagnitudeAndPhase",
     "Meshgrid",
     "NetDecoder",
     "NetworkInput",

@@ -1,6 +1,7 @@
 """Reconstruction tasks, which turn images and measurement files into inverse problems."""
 
 from metadip.tasks.blind_deblurring import BlindDeblurringTask
+from metadip.tasks.coherent_diffraction import DiffractionTask
 from metadip.tasks.compressive_sensing import CompressiveSensingTask
 from metadip.tasks.computed_tomography import TomographyTask
 from metadip.tasks.deblurring import DeblurringTask
@@ -29,6 +30,7 @@ TASKS: dict[str, type[ReconstructionTask]] = {
     "sr": SuperResolutionTask,
     "deblur": DeblurringTask,
     "blind_deblur": BlindDeblurringTask,
+    "cdi": DiffractionTask,
     "ct": TomographyTask,
     "mri": MagneticResonanceTask,
     "demosaick": DemosaickingTask,
@@ -44,6 +46,7 @@ __all__ = [
     "DeblurringTask",
     "DemosaickingTask",
     "DenoisingTask",
+    "DiffractionTask",
     "InpaintingTask",
     "JPEGTask",
     "MagneticResonanceTask",
