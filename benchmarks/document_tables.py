@@ -12,8 +12,13 @@ A document asks for a table by a comment, and all up to the next comment is gene
 A row is a task and a column a method, each cell the mean PSNR in dB of each image set; with
 ``rows=methods`` a row is a method and a column a set, and ``seconds=true`` adds the median time.
 Only images count that all methods shown have seen; how many stands in brackets. ``dip:best`` is the
-best step of a method, which the truth has to choose. ``tasks=`` and ``sets=`` choose and order. The
+best step of a method, which the truth has to choose, and ``dip:last`` its last single step, neither
+averaged nor chosen. ``tasks=`` and ``sets=`` choose and order. The
 best of a row and set is bold, what only the truth can choose aside. Labels are those of conf/table.
+Other results, of the scripts in this folder, are shown row by row, with all columns or those named:
+
+    <!-- rows threads: columns=size_px,threads,wall_ms -->
+    <!-- end of rows -->
 """
 
 from __future__ import annotations
@@ -36,19 +41,15 @@ REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / "benchmarks" / "results"
 DOCUMENTS = ("README.md", "docs/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
+ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
-           "best_psnr_db", "best_step", "made_on")  # fmt: skip
+           "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse")  # fmt: skip
 FURTHER = ("relative_error", "phase_psnr_db", "blind.kernel_similarity")  # where cells have them
-DIGITS = {
-    "relative_error": 4,
-    "phase_psnr_db": 3,
-    "blind.kernel_similarity": 4,
-    "psnr_db": 3,
-    "best_psnr_db": 3,
-    "ssim": 4,
-    "seconds": 3,
-}
+DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "last_psnr_db": 3, "ssim": 4, "seconds": 3, "nmse": 5,
+          "relative_error": 4, "phase_psnr_db": 3, "blind.kernel_similarity": 4}  # fmt: skip
 BEST = ":best"  # after a method: its best step
+LAST = ":last"  # after a method: its last single step
+ASIDE = {BEST: ", best step", LAST: ", last step"}
 OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
 
 
@@ -76,9 +77,9 @@ def take(run: Path, name: str) -> Path:
     if not entries:
         raise UserError(f"{run} has no finished cells")
     further = [key for key in FURTHER if any(_entry(entry, key) is not None for entry in entries)]
-    columns = [*COLUMNS[:-1], *further, COLUMNS[-1]]
+    columns = [*COLUMNS, *further]
     rows = [
-        {key: _rounded(key, _entry(entry, key)) for key in columns}
+        {key: _rounded(key, _entry(entry, key)) for key in columns} | _last_of(entry)
         for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
     ]
     path = RESULTS / f"{name}.csv"
@@ -94,19 +95,24 @@ def _entry(entry: dict[str, Any], key: str) -> Any:
     return found
 
 
+def _last_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the PSNR of the last single step of a cell, if it has that curve."""
+    curve = entry.get("curves", {}).get("psnr_raw_db")
+    return {"last_psnr_db": _rounded("last_psnr_db", curve[-1])} if curve else {}
+
+
 def _rounded(key: str, value: Any) -> Any:
     return round(value, DIGITS[key]) if key in DIGITS and isinstance(value, float) else value
 
 
 def cells_of(name: str) -> Cells:
     """Return what ``results/NAME.csv`` says."""
-    path = RESULTS / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"there is no {path.relative_to(REPO)}: see --take")
+    path = _result(name)
     found: Cells = {}
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            for suffix, column in (("", "psnr_db"), (BEST, "best_psnr_db")):
+            columns = (("", "psnr_db"), (BEST, "best_psnr_db"), (LAST, "last_psnr_db"))
+            for suffix, column in columns:
                 if row.get(column):
                     place = (row["method"] + suffix, row["task"], row["set"])
                     found.setdefault(place, {})[row["image"]] = (
@@ -135,8 +141,8 @@ def table_of(name: str, asked: str) -> str:
             raise UserError(f"table {name}: results have nothing on '{missing[0]}'")
 
     def label(kind: str, key: str) -> str:
-        plain = key.removesuffix(BEST)
-        return str(table[kind][plain].label) + (", best step" if key != plain else "")
+        plain = key.removesuffix(BEST).removesuffix(LAST)
+        return str(table[kind][plain].label) + ASIDE.get(key[len(plain) :], "")
 
     shown = {
         (task, group): _shared({m: cells.get((m, task, group), {}) for m in chosen.methods})
@@ -214,8 +220,8 @@ def _marked(method: str, found: dict[str, Seen]) -> str:
     }
     if method not in texts:
         return "-"
-    fair = [float(text) for m, text in texts.items() if not m.endswith(BEST)]
-    best = not method.endswith(BEST) and float(texts[method]) == max(fair) and len(fair) > 1
+    fair = [float(text) for m, text in texts.items() if not m.endswith(tuple(ASIDE))]
+    best = not method.endswith(tuple(ASIDE)) and float(texts[method]) == max(fair) and len(fair) > 1
     return f"**{texts[method]}**" if best else texts[method]
 
 
@@ -225,9 +231,43 @@ def _time(seen: Seen) -> str:
     return f", {statistics.median(seconds):.2g} s" if seconds else ""
 
 
+def rows_of(name: str, asked: str) -> str:
+    """Return the Markdown of the rows of ``results/NAME.csv``, numbers to three digits.
+
+    Raises:
+        UserError: If an option or a column is unknown, or there is no such file.
+    """
+    path = _result(name)
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    key, _, words = asked.partition("=")
+    columns = _chosen(words, list(rows[0]))
+    if key not in ("", "columns") or not set(columns) <= rows[0].keys():
+        raise UserError(f"rows {name}: '{asked}' must be columns= and some of {', '.join(rows[0])}")
+    lines = [[column.replace("_", " ") for column in columns], ["---"] * len(columns)]
+    lines += [[_number(row[column]) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _number(text: str) -> str:
+    """Shorten a number that is not whole."""
+    try:
+        return text if float(text).is_integer() else f"{float(text):.3g}"
+    except ValueError:
+        return text
+
+
+def _result(name: str) -> Path:
+    path = RESULTS / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"there is no {path.relative_to(REPO)}: see --take")
+    return path
+
+
 def renewed(text: str) -> str:
     """Return a document with its tables written anew."""
-    return BLOCK.sub(lambda m: m[1] + table_of(m[2], m[3]) + m[4], text)
+    text = BLOCK.sub(lambda m: m[1] + table_of(m[2], m[3]) + m[4], text)
+    return ROWS.sub(lambda m: m[1] + rows_of(m[2], m[3]) + m[4], text)
 
 
 def documents() -> list[Path]:

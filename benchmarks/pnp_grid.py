@@ -92,7 +92,8 @@ def measure_all(points: Sequence[Point], options: argparse.Namespace) -> dict[Po
             seed = seed_of(options.seed, 0, index)
             problem = config.build(cfg.task).measure(x, seed=seed)
             result = build_method(cfg).reconstruct([problem])[0]
-            psnr = psnr_db(result.x_hat, x).item()
+            assert problem.x is not None
+            psnr = psnr_db(problem.read(result.x_hat), problem.x).item()
             entry = {"psnr_db": psnr, "seconds": result.seconds, "settings": settings}
             write_json(path, entry)
         found.setdefault(point, []).append(entry["psnr_db"])

@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object], rounds: int) -> float:
 
 def convolutions(size_px: int, rounds: int) -> list[dict[str, object]]:
     """Return a row per kernel: milliseconds by sums and by FFT, and their ratio."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for side in KERNELS_PX:
         x = torch.rand(1, 1, size_px + side - 1, size_px + side - 1, requires_grad=True)
         k = torch.rand(1, 1, side, side, requires_grad=True)
@@ -95,7 +95,7 @@ def steps_over_dip(size_px: int, steps: int) -> list[dict[str, object]]:
         "blind deblurring, SelfDeblur": (["method=selfdeblur", *blind], seen),
         "phase retrieval, double DIP": (far, size_px),
     }
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, (words, side) in cases.items():
         ours, theirs = fit_ms(words, side, steps), fit_ms(plain, side, steps)
         rows.append({"fit": name, "image_px": side, "step_ms": ours, "dip_ms": theirs,

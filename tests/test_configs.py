@@ -23,9 +23,13 @@ SCRIPTS = ("train", "infer", "benchmark")
 TABLE_PARTS = ("image_set", "lineup")  # groups that only tables take
 DATA_PARTS = ("loader",)  # groups that only data sets take
 TABLES = ("table", "lineup")  # lists of cases: what their lines mean is told at the top
-NEEDED = {("data", "folder"): ["data.root=photos"]}  # what a choice asks the user for
+NEEDED = {  # what a choice asks the user for
+    ("data", "folder"): ["data.root=photos"],
+    ("method", "edip"): ["method.ckpt=prior.safetensors"],
+}
 # Arguments that the program hands over, by constructor.
 PROGRAM_ARGUMENTS = {
+    "metadip.data.ellipses_data": {"task", "seed"},
     "metadip.data.celeba_data": {"task", "seed"},
     "metadip.data.folder_data": {"task", "seed"},
     "metadip.data.mixture_data": {"task", "seed"},
@@ -206,7 +210,7 @@ def test_callbacks_build(choice: str):
     assert all(isinstance(hook, FitCallback) for hook in hooks)
 
 
-@pytest.mark.parametrize("choice", ["celeba", "folder", "mixture", "natural", "sample"])
+@pytest.mark.parametrize("choice", ["celeba", "ellipses", "folder", "mixture", "natural", "sample"])
 def test_data_build(choice: str):
     cfg = config.compose("train", [f"data={choice}", *NEEDED.get(("data", choice), [])])
     data = config.build(cfg.data, task=config.build(cfg.task), seed=cfg.seed)

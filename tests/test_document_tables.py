@@ -96,3 +96,28 @@ def test_out_of_date_documents_are_named_and_written(
     assert script.main([]) == 0
     assert script.main(["--check"]) == 0
     assert capsys.readouterr().out == "README.md: out of date\nREADME.md: written\n"
+
+
+def test_the_last_single_step_and_the_error(script, results: Path, tmp_path: Path):
+    cell = CELL | {"method": "dip", "task": "denoise_25", "set": "faces", "image": "0"}
+    cell |= {"psnr_db": 30.0, "best_psnr_db": 31.0, "seconds": 1.0, "nmse": 0.0123456}
+    cell |= {"curves": {"psnr_raw_db": [10.0, 25.0]}}
+    (tmp_path / "run" / "cells" / "dip-faces-0.json").write_text(json.dumps(cell))
+    script.take(tmp_path / "run", "photo_denoise")
+    begin = BEGIN.format("methods=dip,dip:best,dip:last tasks=denoise_25 sets=faces")
+    text = script.renewed(begin + END)
+    assert "| DIP (1000 steps), best step | DIP (1000 steps), last step |" in text
+    assert "| 30.00 | 31.00 | 25.00 |" in text
+    assert "25.0,0.01235" in (results / "photo_denoise.csv").read_text()
+
+
+def test_rows_of_other_results_are_shown(script, results: Path):
+    (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
+    begin, end = "<!-- rows times: columns=ms,size_px -->\n", "<!-- end of rows -->"
+    rows = "| ms | size px |\n| --- | --- |\n| 3.14 | 64 |\n| 12 | 128 |\n"
+    assert script.renewed(f"a\n{begin}old\n{end}\nb") == f"a\n{begin}{rows}{end}\nb"
+    every = script.renewed(f"<!-- rows times: -->\n{end}")
+    assert "| size px | ms | note |" in every
+    assert "| 128 | 12 | busy |" in every
+    with pytest.raises(UserError, match="must be columns= and some of size_px, ms, note"):
+        script.renewed(f"<!-- rows times: columns=s -->\n{end}")

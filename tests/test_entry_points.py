@@ -113,6 +113,7 @@ def test_a_folder_of_different_sizes(
     for name in "abc":
         assert {path.name for path in (tmp_path / name).iterdir()} == PICTURES
     assert (tmp_path / "contact_sheet.png").is_file()
+    assert "a/comparison.png" in (tmp_path / "report.html").read_text("utf-8")
     printed = capsys.readouterr().out
     assert re.search(r"^\| mean +\| +\d+\.\d\d \|", printed, re.MULTILINE)
     for name, size in {"a": (21, 17), "b": (25, 20)}.items():

@@ -46,6 +46,7 @@ class Script:
     rescale: bool
     exact: bool | None
     trust: bool | None
+    report: bool | None
     gif: bool
     # train.py
     start: str | None
@@ -87,6 +88,8 @@ class Row:
     for_task: Mapping[str, Sequence[str]]
     images: Mapping[str, Any]
     count: Count | None
+    only_sets: Sequence[str]
+    only_tasks: Sequence[str]
 
 
 NEEDED = {  # keys of the rows of a table
@@ -117,6 +120,11 @@ def _check_table(table: Mapping[str, Any]) -> None:
                 raise UserError(f"table.{what}.{name} has no {missing[0]}: give it one")
             if unknown := sorted(set(row.get("for_task", ())) - set(table["tasks"])):
                 raise UserError(f"table.{what}.{name}.for_task.{unknown[0]} is not a task of it")
+            for kind in ("sets", "tasks"):
+                if lost := sorted(set(row.get(f"only_{kind}", ())) - set(table[kind])):
+                    raise UserError(
+                        f"table.{what}.{name}.only_{kind}: {lost[0]} is not among its {kind}"
+                    )
     if table["reference"] not in table["methods"]:
         known = ", ".join(table["methods"])
         raise UserError(f"table.reference={table['reference']} is not one of its methods ({known})")

@@ -202,6 +202,7 @@ class FitState:
             may overwrite it.
         generators: one random stream per image (N of them), on the fit's device.
         rollbacks: how often each image was taken back after a divergence.
+        pictures: further images of each problem by name, (N, C, H, W), for the result.
         taken_back: images taken back at this step, and the step whose weights they return to; their
             loss is NaN, and ``x_hat`` and ``output`` are those of that step.
         chosen: of images whose ``output`` is that of an earlier step, see ``choose``.
@@ -225,6 +226,7 @@ class FitState:
     stop_reasons: dict[int, str] = field(default_factory=dict)
     rollbacks: dict[int, int] = field(default_factory=dict)
     taken_back: dict[int, int] = field(default_factory=dict)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
     chosen: dict[int, Estimate] = field(default_factory=dict)
 
     @property
@@ -241,13 +243,9 @@ class FitState:
         """Return noise N(0, 1) of a tensor's shape (A, ...), each row from its image's stream."""
         import torch
 
-        rows = [
-            torch.randn(
-                like.shape[1:], generator=self.generators[image], dtype=like.dtype,
-                device=self.generators[image].device,
-            )
-            for image in self.active.tolist()
-        ]  # fmt: skip
+        streams = [self.generators[image] for image in self.active.tolist()]
+        shape, dtype = like.shape[1:], like.dtype
+        rows = [torch.randn(shape, generator=g, dtype=dtype, device=g.device) for g in streams]
         return torch.stack(rows).to(like.device)
 
     def record(self, name: str, values: Tensor) -> None:
@@ -278,8 +276,7 @@ class FitResult(NamedTuple):
     Args:
         x_hat: the reconstruction, not clipped.
         steps: number of weight updates made.
-        stop_step: step at which a stopping rule ended the fit, None if it ran to the end.
-        stop_reason: in words, None if it ran to the end.
+        stop_step, stop_reason: where a rule ended the fit, and why; None if it ran to the end.
         seconds: wall time; images fitted together share the time of their batch equally.
         curves: ``loss`` and whatever hooks recorded (``psnr_db``, ``variance`` ...).
         rollbacks: how often the image was taken back after a divergence.
@@ -287,6 +284,7 @@ class FitResult(NamedTuple):
             for methods without any.
         estimate: what they generated last; where the operator is estimated too, at the chosen step.
         checks: what was found out about the result afterwards, in plain numbers and words by name.
+        pictures: further images by name, such as the standard deviation of a posterior.
     """
 
     x_hat: Tensor
@@ -299,3 +297,4 @@ class FitResult(NamedTuple):
     end: Start | None = None
     estimate: Estimate | None = None
     checks: Mapping[str, Mapping[str, Any]] = {}  # never changed in place
+    pictures: Named = NOTHING

@@ -122,14 +122,16 @@ def test_best_iterate(min_improvement: float, steps: list[int]):
 def test_best_iterate_keeps_the_averaged_output_and_other_curves():
     script = random_script(1, 5)
     ema = OutputEMA(0.5, bias_correction=True)
-    state = run_script(script, [ema, BestIterate()], losses=LOSSES[:1, [0, 1, 2, 3, 3]])
+    state = run_script(
+        script, [ema, BestIterate(min_improvement=0.0)], losses=LOSSES[:1, [0, 1, 2, 3, 3]]
+    )
     torch.testing.assert_close(state.output, run_script(script[:, :3], [ema]).output)
 
     class Score(FitCallback):
         def on_step_end(self, state):
             state.record("score", torch.full((len(state.active),), abs(state.step - 1.0)))
 
-    state = run_script(script, [Score(), BestIterate("score")])
+    state = run_script(script, [Score(), BestIterate("score", min_improvement=0.0)])
     torch.testing.assert_close(state.output, script[:, 1])
 
 
@@ -193,7 +195,7 @@ def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str
 
 
 def no_curve():
-    run_script(random_script(1, 2), [BestIterate("variance")])
+    run_script(random_script(1, 2), [BestIterate("variance", min_improvement=0.0)])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,10 @@ def no_curve():
         (lambda: LatentJitter(-0.1), "std must be finite and at least 0, got -0.1"),
         (lambda: LatentJitter(float("nan")), "std must be finite and at least 0, got nan"),
         (lambda: BestIterate(min_improvement=1.0), r"min_improvement must be in \[0, 1\), got 1.0"),
-        (lambda: BestIterate("psnr_db"), "criterion 'psnr_db' reads the ground truth"),
+        (
+            lambda: BestIterate("psnr_db", min_improvement=0.0),
+            "criterion 'psnr_db' reads the ground truth",
+        ),
         (no_curve, "no curve 'variance' to minimise; recorded are loss"),
         (lambda: FitProgress(refresh_steps=0, leave=True), "refresh_steps must be at least 1"),
     ],

@@ -91,3 +91,20 @@ def test_bad_noise_is_refused(std: float):
 def test_bad_samples_are_refused(burn_in: int, every: int):
     with pytest.raises(ValueError, match=f"every >= 1, got {burn_in} and {every}"):
         PosteriorMean(burn_in=burn_in, every=every)
+
+
+def test_the_spread_of_the_samples_is_a_picture():
+    script = random_script(2, 12)
+    state = run_script(script, [PosteriorMean(burn_in=2, every=3)])
+    expected = script[:, [3, 6, 9]].std(dim=1)
+    torch.testing.assert_close(state.pictures["posterior_std"], expected)
+    one = run_script(script, [PosteriorMean(burn_in=8, every=9)])
+    assert one.pictures == {}  # a single sample has no spread
+
+
+def test_a_fit_hands_the_picture_on():
+    hooks = [LangevinNoise(STD), PosteriorMean(burn_in=0, every=1)]
+    results = tiny_fit([noisy(3), noisy(4)], steps=4, hooks=hooks, stacked=True)
+    for result in results:
+        assert result.pictures["posterior_std"].shape == result.x_hat.shape
+        assert result.pictures["posterior_std"].min() > 0

@@ -22,7 +22,10 @@ from tests.fitting.tiny import EXACT, SAME, assert_same, noisy, tiny_fit, tiny_p
 
 STEPS = 12
 RULES: dict[str, tuple[Callable[[], list[Any]], bool]] = {  # hooks, and whether they stop fits
-    "averaging": (lambda: [OutputEMA(0.9, bias_correction=True), BestIterate()], False),
+    "averaging": (
+        lambda: [OutputEMA(0.9, bias_correction=True), BestIterate(min_improvement=0.0)],
+        False,
+    ),
     "ES-WMV": (lambda: [ESWMV(3, 4, min_start=2)], True),
     "ES-EMV": (lambda: [ESEMV(0.5, 2, min_start=2)], True),
     "SV-ES": (

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metadip.fitting import Adam, Execution, MomentumSGD, fit
+from metadip.fitting import SGD, Adam, Execution, MomentumSGD, MultiStep, RAdam, fit
 from metadip.fitting.rules import Rule as Optimizer
 from tests.fitting.tiny import MSE, StopImage, linear_prior, sensed
 
@@ -42,8 +42,13 @@ def run(rule: Optimizer, params: tuple[Tensor, ...], grads: list[Any]) -> tuple[
             Adam(lr=0.03, betas=(0.8, 0.95), eps=1e-3),
             lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.95), eps=1e-3),
         ),
+        (
+            RAdam(lr=0.03, betas=(0.8, 0.95), eps=1e-3),
+            lambda p: torch.optim.RAdam(p, lr=0.03, betas=(0.8, 0.95), eps=1e-3),
+        ),
+        (SGD(lr=0.1, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
     ],
-    ids=["momentum", "no momentum", "adam"],
+    ids=["momentum", "no momentum", "adam", "radam", "sgd"],
 )
 def test_rules_equal_those_of_torch(rule: Any, reference: Any):
     start, grads = draws(0), [draws(i) for i in range(1, 8)]
@@ -284,3 +289,18 @@ def test_learned_values_start_where_they_were_set():
     assert rule.momentum_logit.sigmoid().item() == pytest.approx(0.5)
     assert rule.log_lr[0].exp().item() == pytest.approx(0.1)
     assert math.isinf(MomentumSGD(lr=0.1, momentum=0.0, n_steps=1).momentum_logit.item())
+
+
+def test_sgd_follows_a_schedule():
+    """Two steps at 0.1, then at 0.05: by hand."""
+    rule = SGD(lr=MultiStep(0.1, milestones=[2], factor=0.5), momentum=0.0)
+    ones = [tuple(torch.ones(s, dtype=torch.float64) for s in SHAPES)] * 3
+    start = draws(0)
+    for after, before in zip(run(rule, start, ones), start, strict=True):
+        torch.testing.assert_close(after, before - 0.25)
+
+
+@pytest.mark.parametrize("options", [{"lr": 0}, {"lr": 1, "eps": -1}, {"lr": 1, "betas": (1, 0)}])
+def test_bad_radam_is_refused(options: dict[str, Any]):
+    with pytest.raises(ValueError, match="bad RAdam arguments"):
+        RAdam(**options)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from deepinv.physics import Denoising, GaussianNoise, Inpainting
+from deepinv.physics import Denoising, GaussianNoise, Inpainting, PoissonNoise
 from torch import Tensor, nn
 
 from metadip import registry
@@ -154,3 +154,31 @@ def test_what_it_cannot_serve_is_refused():
         UserError, match="the GaussianNoise of the measurement tells no noise level"
     ):
         terms_of([silent], torch.zeros_like)
+
+
+def test_poisson_noise_weighs_the_divergence_by_y():
+    """PURE: 2 gain sum_i y_i J_ii / n - gain mean(y), from the whole Jacobian."""
+    gain = 0.2
+    problem = noisy(1, Denoising(PoissonNoise(gain=gain)).double())
+    y = problem.y.flatten()
+    diagonal = jacobian(problem.y, prior().network).diagonal()
+    expected = 2 * gain * (y * diagonal).sum() / N - gain * y.mean()
+    basis = (N**0.5 * torch.eye(N, dtype=torch.float64)).view(N, 1, 1, 4, 4)
+    over_basis = [terms_of([problem], partial(given, b))[0] for b in basis]
+    torch.testing.assert_close(torch.cat(over_basis).mean(), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_pure_estimates_the_error_of_a_linear_denoiser():
+    """Over many draws the sum of misfit and term is the true error; for linear f exactly."""
+    gain, n_draws = 0.2, 40_000
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, N, generator=generator).double()
+    h = torch.rand(N, N, generator=generator).double() / 8
+    y = gain * torch.poisson((x / gain).expand(n_draws, N), generator=generator)
+    f = y @ h.T
+    term = 2 * gain * (y * h.diagonal()).mean(dim=1) - gain * y.mean(dim=1)
+    estimate = (f - y).square().mean(dim=1) + term
+    error = (f - x).square().mean(dim=1)
+    spread = (estimate - error).std() / n_draws**0.5
+    assert (estimate.mean() - error.mean()).abs() < 4 * spread
+    assert spread < 0.02 * error.mean()

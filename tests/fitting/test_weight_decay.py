@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from metadip import registry
-from metadip.fitting import Execution, Sum, WeightDecay, fit, mse
+from metadip.fitting import Execution, Sum, WeightDecay, WeightSum, fit, mean_mse, mse
 from tests.fitting.tiny import ADAM, MSE, SAME, look, noisy, tiny_prior
 
 
@@ -41,3 +41,27 @@ def test_weight_decay_by_hand_and_its_description():
 def test_bad_decay_is_refused():
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         WeightDecay(-1)
+
+
+def test_the_sum_of_weights_by_hand_and_in_a_fit():
+    weights = {"a": torch.full((2, 3, 2), -2.0), "b": torch.tensor([[1.0], [3.0]])}
+    x = torch.zeros(2, 1, 2, 2)
+    assert WeightSum(0.5)(look(x, x, x, weights=weights)).tolist() == [6.5, 7.5]
+    problem = noisy(0)
+    free, held = (
+        fit([problem], tiny_prior(), Sum(mse, terms), ADAM, steps=4)[0]
+        for terms in ({}, {"sum": WeightSum(1.0)})
+    )
+    assert free.end is not None
+    assert held.end is not None
+    ends = free.end.weights, held.end.weights
+    sums = [float(sum(w.abs().sum() for w in weights.values())) for weights in ends]
+    assert sums[1] < sums[0]
+    with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
+        WeightSum(-1)
+
+
+def test_the_mean_over_measurements():
+    y_hat, y = torch.tensor([[1.0, 2.0, 5.0]]), torch.zeros(1, 3)
+    assert mean_mse(look(torch.zeros(1, 1, 2, 2), y_hat, y)).tolist() == [10.0]
+    assert mean_mse(look(torch.zeros(1, 1, 2, 2), 1j * y_hat, y + 0j)).tolist() == [5.0]

@@ -61,6 +61,10 @@ def test_a_learned_prior_denoises_photographs_by_its_first_pass():
     assert (x_hat.shape, x_hat.dtype) == (y.shape, torch.float64)
     assert psnr_db(x_hat, x).min() > psnr_db(y, x).max() + 6
     torch.testing.assert_close(denoiser(y[1:], NOISE_STD), x_hat[1:])
+    with pytest.raises(UserError, match=r"of 3 channels, asked for 2; denoiser.ckpt=photo takes"):
+        denoiser(y[:, :2], NOISE_STD)
+    grey = LearnedDenoiser("photo")(y[:, :1], NOISE_STD)
+    assert psnr_db(grey, x[:, :1]).min() > psnr_db(y[:, :1], x[:, :1]).max() + 5
 
 
 def test_a_learned_prior_is_a_denoiser_of_deepinvs_plug_and_play():

@@ -53,7 +53,7 @@ def test_each_argument_says_how_to_fit():
     [
         ("es_emv", ESEMV),
         ("discrepancy", DiscrepancyPrinciple),
-        (BestIterate(), BestIterate),
+        (BestIterate(min_improvement=0.0), BestIterate),
     ],
 )
 def test_a_stopping_rule_takes_the_place_of_averaging(stopping: Any, kind: type[Any]):

@@ -14,7 +14,10 @@ from metadip.types import Estimate, InverseProblem, Named
 from tests.fitting.tiny import MSE, noisy, sensed, tiny_prior
 
 RULES = ByGroup(
-    {"weights": Group(["*"], SGD(lr=1.0)), "outliers": Group(["inputs.[gh]"], SGD(lr=500.0))}
+    {
+        "weights": Group(["*"], SGD(lr=1.0, momentum=0.0)),
+        "outliers": Group(["inputs.[gh]"], SGD(lr=500.0, momentum=0.0)),
+    }
 )
 
 
@@ -56,7 +59,7 @@ def test_two_steps_by_hand(stacked: bool):
     """With g and h of a size that shows, by autograd on the loss of the paper."""
     prior = WithOutliers(tiny_prior(), init_std=0.1)
     problems = [salted(0), salted(1)]
-    rules = ByGroup({"*": SGD(lr=0.3), "inputs.[gh]": SGD(lr=5.0)})
+    rules = ByGroup({"*": SGD(lr=0.3, momentum=0.0), "inputs.[gh]": SGD(lr=5.0, momentum=0.0)})
     results = fit(problems, prior, MSE, rules, steps=2, execution=Execution(stacked=stacked))
     for problem, result in zip(problems, results, strict=True):
         start, network = prior.start(problem), copy.deepcopy(tiny_prior().network)

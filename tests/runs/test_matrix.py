@@ -16,7 +16,11 @@ from metadip.types import FitResult, InverseProblem, UserError
 SMALL = ["prior.network.channels=[4,4]", "prior.network.skip_channels=[2,2]"]
 SETTINGS: dict[str, list[str]] = {
     "aseq_dip": SMALL,
+    "autoencoder": ["prior.network.channels=[4,4]", "prior.network.skip_channels=[0,0]"],
     "conv_decoder": ["prior.width=4"],
+    "deep_decoder": ["prior.width=4"],
+    "deep_decoder_compress": ["prior.width=4"],
+    "deep_decoder_inpaint": ["prior.width=4"],
     "denoiser": ["denoiser=tv"],
     "dip": SMALL,
     "dip_es": SMALL,
@@ -37,6 +41,8 @@ SETTINGS: dict[str, list[str]] = {
         "method.restarts=2",
         "~callbacks.es_wmv",
     ],
+    "dip_tv": SMALL,
+    "dip_tv_split": [*SMALL, "method.steps=2", "method.splitting.inner_steps=1"],
     "double_dip": [
         "prior.image.network.channels=[4]",
         "prior.image.network.skip_channels=[2]",
@@ -45,7 +51,11 @@ SETTINGS: dict[str, list[str]] = {
     ],
     "dop": ["prior.image.network.channels=[4]", "prior.image.network.skip_channels=[2]"],
     "drp": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
+    "drp_inpaint": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
+    "drp_sr": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
+    "lasso": ["method.iterations=2"],
+    "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
     "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
     "hio_double_dip": [
@@ -58,6 +68,7 @@ SETTINGS: dict[str, list[str]] = {
         "method.first.cycles=20",
         "method.first.restarts=2",
     ],
+    "self_guided": SMALL,
     "richardson_lucy": ["method.iterations=2"],
     "selfdeblur": [
         "prior.image.network.channels=[4]",
@@ -66,25 +77,57 @@ SETTINGS: dict[str, list[str]] = {
         "method.refine_steps=1",
     ],
     "single_image": [*SMALL, "method.image_steps=1", "method.size_px=32"],
+    "spectral": ["prior.network.width=4"],
     "admm_tv": ["method.iterations=2"],
     "wiener_dip": [*SMALL, "denoiser.steps=2"],
 }
-STEPS = ("aseq_dip", "conv_decoder", "dip", "dip_es", "dip_hole", "dip_inpaint", "dip_jpeg",
-         "dip_large_hole", "dip_sparse", "dip_sr", "dip_sure", "dip_text", "dop", "double_dip",
-         "double_dip_cdi", "hio_double_dip",
-         "drp", "gp_dip", "metadip", "metasiren", "selfdeblur", "single_image",
-         "supervised")  # fmt: skip
-WEIGHTLESS = {"drunet", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
+STEPS = (
+    "aseq_dip",
+    "autoencoder",
+    "conv_decoder",
+    "deep_decoder",
+    "deep_decoder_compress",
+    "deep_decoder_inpaint",
+    "dip",
+    "dip_es",
+    "dip_hole",
+    "dip_inpaint",
+    "dip_jpeg",
+    "dip_large_hole",
+    "dip_sparse",
+    "dip_sr",
+    "dip_sure",
+    "dip_text",
+    "dip_tv",
+    "dop",
+    "double_dip",
+    "double_dip_cdi",
+    "drp",
+    "drp_inpaint",
+    "drp_sr",
+    "gp_dip",
+    "hio_double_dip",
+    "metadip",
+    "metasiren",
+    "net_gd",
+    "self_guided",
+    "selfdeblur",
+    "single_image",
+    "spectral",
+    "supervised",
+)
+WEIGHTLESS = {"drunet", "edip", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
-QUICK = ("adjoint", "wiener", "admm_tv", "tv", "double_dip", "double_dip_cdi", "hio",
-         "hio_double_dip", "richardson_lucy", "selfdeblur")  # fmt: skip
+QUICK = (
+    "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi",
+    "hio", "hio_double_dip", "richardson_lucy", "selfdeblur",
+)  # fmt: skip
 BLIND = {"blind_deblur"}  # the kernel is not told
 FAR_FIELD = {"cdi"}  # neither linear nor an image of its channels
-BACK_PROJECTS = (
-    set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD
-)  # the input is A^T y, of three channels
+BACK_PROJECTS = set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD  # from A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
+    "self_guided": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
     "denoiser": {"denoise"},
@@ -95,6 +138,7 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
+    "lasso": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "adjoint": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "admm_tv": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "conv_decoder": set(TASKS) - {"cpr"} - BLIND,

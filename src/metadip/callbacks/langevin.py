@@ -40,11 +40,12 @@ class LangevinNoise(FitCallback):
 
 
 class PosteriorMean(FitCallback):
-    """Return the mean of late reconstructions.
+    """Return the mean of late reconstructions, and show how much they differ.
 
     Model:
         The mean of x_hat over the steps after ``burn_in`` that are multiples of ``every``; until
-        the first of them, the output is left as it is.
+        the first of them, the output is left as it is. Their standard deviation, of each pixel and
+        channel, is the picture ``posterior_std``: it tells where the fit is uncertain.
     Shape:
         Reads ``x_hat`` and writes ``output``, (A, C, H, W).
     Args:
@@ -52,7 +53,7 @@ class PosteriorMean(FitCallback):
         every: steps from one sample to the next, at least 1; 50 in GP-DIP.
     Raises:
         ValueError: If an argument is outside the range given here.
-    Cost: one copy of each image.
+    Cost: two copies of each image.
     References:
         Cheng et al. (2019), A Bayesian Perspective on the Deep Image Prior, arXiv:1904.07457.
     """
@@ -61,11 +62,11 @@ class PosteriorMean(FitCallback):
         if burn_in < 0 or every < 1:
             raise ValueError(f"need burn_in >= 0 and every >= 1, got {burn_in} and {every}")
         self.burn_in, self.every = burn_in, every
-        self._sum, self._count = torch.empty(0), torch.empty(0)
+        self._mean, self._squares, self._count = torch.empty(0), torch.empty(0), torch.empty(0)
 
     def on_reconstruction_start(self, state: FitState) -> None:
         """Reset the samples."""
-        self._sum = torch.zeros_like(state.output)
+        self._mean, self._squares = (torch.zeros_like(state.output) for _ in range(2))
         self._count = state.output.new_zeros(len(state.output), 1, 1, 1)
 
     def on_step_end(self, state: FitState) -> None:
@@ -75,8 +76,18 @@ class PosteriorMean(FitCallback):
         rows = active_rows(state)
         if state.step % self.every == 0:
             usable = torch.isfinite(state.loss)[:, None, None, None]
-            self._sum[rows] += torch.where(usable, state.x_hat, 0.0)
             self._count[rows] += usable
-        count = self._count[rows]
-        mean = self._sum[rows] / count.clamp(min=1)
-        state.output[rows] = torch.where(count > 0, mean, state.output[rows])
+            before = self._mean[rows]
+            change = torch.where(usable, state.x_hat - before, 0.0)
+            mean = before + change / self._count[rows].clamp(min=1)
+            self._mean[rows] = mean
+            self._squares[rows] += change * torch.where(usable, state.x_hat - mean, 0.0)
+        state.output[rows] = torch.where(
+            self._count[rows] > 0, self._mean[rows], state.output[rows]
+        )
+
+    def on_reconstruction_end(self, state: FitState) -> None:
+        """Show the standard deviation, where every image has two samples."""
+        if bool((self._count > 1).all()):
+            variance = self._squares / (self._count - 1).clamp(min=1)
+            state.pictures["posterior_std"] = variance.clamp(min=0).sqrt()

@@ -1,8 +1,16 @@
 """Clean images, and the batches of inverse problems made of them."""
 
-from metadip.data.build import celeba_data, folder_data, mixture_data, natural_data, sample_data
+from metadip.data.build import (
+    celeba_data,
+    ellipses_data,
+    folder_data,
+    mixture_data,
+    natural_data,
+    sample_data,
+)
 from metadip.data.celeba import CelebA, download_celeba
 from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
+from metadip.data.drawn import Ellipses, PureNoise
 from metadip.data.folder import ImageFolder
 from metadip.data.image_mixture import ImageMixture
 from metadip.data.images import (
@@ -31,6 +39,7 @@ from metadip.seeding import SampleKey, generator_of, seed_of, seed_of_name
 
 __all__ = [
     "CelebA",
+    "Ellipses",
     "ImageDataModule",
     "ImageError",
     "ImageFolder",
@@ -40,6 +49,7 @@ __all__ = [
     "NamedImages",
     "NaturalPatches",
     "Patches",
+    "PureNoise",
     "SampleKey",
     "SamplePatches",
     "TaskSampler",
@@ -48,6 +58,7 @@ __all__ = [
     "check_weights",
     "crop_and_resize",
     "download_celeba",
+    "ellipses_data",
     "folder_data",
     "generator_of",
     "image_names",

@@ -7,6 +7,7 @@ from functools import partial
 
 from metadip.data.celeba import CelebA, download_celeba
 from metadip.data.datamodule import ImageDataModule, ImageSource, LoaderSettings
+from metadip.data.drawn import Ellipses
 from metadip.data.folder import ImageFolder
 from metadip.data.image_mixture import ImageMixture
 from metadip.data.patches import NaturalPatches, SamplePatches
@@ -156,6 +157,28 @@ def sample_data(
         UserError: If the data are bad; raised on first use, see ``SamplePatches``.
     """
     make = partial(SamplePatches, size_px=size_px, flip=flip, seed=seed)
+    return ImageDataModule(
+        partial(make, split="train"),
+        val=partial(make, split="val"),
+        test=partial(make, split="test"),
+        task=task,
+        loader=loader,
+        seed=seed,
+    )
+
+
+def ellipses_data(
+    *, channels: int, size_px: int, loader: LoaderSettings, task: Task | None, seed: int
+) -> ImageDataModule:
+    """Build the data module for random ellipses, which need no files.
+
+    Args:
+        channels, size_px: see ``Ellipses``.
+        loader, task, seed: see ``ImageDataModule``.
+    Raises:
+        ValueError: See ``Ellipses``.
+    """
+    make = partial(Ellipses, channels=channels, size_px=size_px, seed=seed)
     return ImageDataModule(
         partial(make, split="train"),
         val=partial(make, split="val"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Names of files that reports write beside the images' folders.
 RESERVED = (
-    *("entries", "config.yaml", "contact_sheet.png", "environment.json"),
+    *("entries", "config.yaml", "contact_sheet.png", "environment.json", "report.html"),
     *("inputs.json", "metrics.json"),
 )
 NAME_BYTES = 150  # of a name in results; file systems allow 255, with suffixes and more

@@ -288,6 +288,7 @@ class _Fit:
                 rollbacks=state.rollbacks.get(i, 0),
                 end=self.ends[i][0],
                 estimate=state.chosen.get(i, self.ends[i][1]),
+                pictures={name: p[i : i + 1].clone() for name, p in state.pictures.items()},
             )
             for i, made in enumerate(steps)
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metadip.physics.noise_level import expected_noise_energy
+from metadip.physics.noise_level import expected_noise_energy, poisson_variances
 from metadip.registry import registered
 from metadip.types import InverseProblem, Look, UserError
 
@@ -18,10 +18,12 @@ class SureDivergence:
     """Add to the squared error what it misses of the true one, where the input is the noisy image.
 
     Model:
-        2 sigma^2 b . (J^T b) / n - sigma^2 with b ~ N(0, I) from the image's own stream and J the
-        derivative of x_hat in the input z. Its mean over b is 2 sigma^2 div / n - sigma^2; with the
-        squared error ||x_hat - y||^2 / n it estimates ||x_hat - x||^2 / n without bias for Gaussian
-        noise, where z is y or y with some noise of its own. The sum may be negative.
+        (2 b . sigma^2 (J^T b) - sum sigma^2) / n with b ~ N(0, I) from the image's own stream and J
+        the derivative of x_hat in the input z. For Gaussian noise its mean over b is
+        2 sigma^2 div / n - sigma^2; with the squared error ||x_hat - y||^2 / n it estimates
+        ||x_hat - x||^2 / n without bias, where z is y or y with some noise of its own. For Poisson
+        noise sigma^2 is gain y, its variance at each pixel as y estimates it (PURE, to first order
+        in the gain). The sum may be negative.
     Shape:
         The input is an image (B, C, H, W), as is y.
     Args:
@@ -33,7 +35,8 @@ class SureDivergence:
             input or one of another shape, or if the noise model tells no level.
     Cost: a second pass of the network, and one more derivative of it.
     References:
-        Jo et al. (2021), Rethinking Deep Image Prior for Denoising, arXiv:2108.12841.
+        Jo et al. (2021), Rethinking Deep Image Prior for Denoising, arXiv:2108.12841. Luisier et
+        al. (2010), Fast Interscale Wavelet Denoising of Poisson-Corrupted Images (PURE).
     """
 
     noise_std: float | None = None
@@ -47,16 +50,14 @@ class SureDivergence:
     def __call__(self, look: Look) -> Tensor:
         """Return the term of each image."""
         self._check(look)
-        variances = [self._variance(problem) for problem in look.problems]
-        variance = torch.tensor(variances, dtype=look.y.dtype, device=look.y.device)
+        variance = torch.cat([self._variances(problem) for problem in look.problems])
         b = look.draw(look.estimate.x)
         minimised = torch.is_grad_enabled()
         with torch.enable_grad():
             z = look.inputs[self.input].clone().requires_grad_()
             x_hat = look.again(**{self.input: z}).x
             (pulled,) = torch.autograd.grad(x_hat, z, b, create_graph=minimised)
-        divergence = (b * pulled).flatten(1).mean(dim=1)
-        return 2 * variance * divergence - variance
+        return (variance * (2 * b * pulled - 1)).flatten(1).mean(dim=1)
 
     def _check(self, look: Look) -> None:
         z, x, y_hat = look.inputs.get(self.input), look.estimate.x, look.y_hat
@@ -69,8 +70,13 @@ class SureDivergence:
         if y_hat.shape != x.shape or not torch.allclose(y_hat, x, equal_nan=True):
             raise UserError("SURE serves denoising alone, where y is the noisy image: task=denoise")
 
-    def _variance(self, problem: InverseProblem) -> float:
-        return noise_variance(problem) if self.noise_std is None else self.noise_std**2
+    def _variances(self, problem: InverseProblem) -> Tensor:
+        """Return sigma^2 of each value of y, (1, C, H, W)."""
+        known = self.noise_std
+        counted = poisson_variances(problem) if known is None else None
+        if counted is not None:
+            return counted
+        return torch.full_like(problem.y, noise_variance(problem) if known is None else known**2)
 
 
 def noise_variance(problem: InverseProblem) -> float:

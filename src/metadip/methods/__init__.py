@@ -2,21 +2,25 @@
 
 from metadip.methods.adjoint import Adjoint
 from metadip.methods.admm_tv import TotalVariationADMM
+from metadip.methods.after_another import AfterAnother, after_another
 from metadip.methods.blind_deblurring import BlindDeblurring, SelfDeblur, selfdeblur
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
+from metadip.methods.dip_tv import Splitting, SplitTV
 from metadip.methods.dncnn import DnCNN
 from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
 from metadip.methods.hio import HIO
+from metadip.methods.lasso import Lasso
 from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
 from metadip.methods.method import Method
+from metadip.methods.net_pgd import NetPGD, Projection
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
-from metadip.methods.restarts import AfterAnother, Restarted, after_another
+from metadip.methods.restarts import RestartedFit
 from metadip.methods.richardson_lucy import RichardsonLucy
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
@@ -38,13 +42,18 @@ __all__ = [
     "DnCNN",
     "FitModule",
     "FitReconstructor",
+    "Lasso",
     "LearnedDenoiser",
     "Method",
+    "NetPGD",
     "PnPADMM",
-    "Restarted",
+    "Projection",
+    "RestartedFit",
     "RichardsonLucy",
     "SelfDeblur",
     "SingleImageStart",
+    "SplitTV",
+    "Splitting",
     "TotalVariationADMM",
     "Wavelet",
     "Wiener",

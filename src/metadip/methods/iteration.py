@@ -87,46 +87,81 @@ def watch(
     steps: int,
     hooks: Sequence[Any],
 ) -> FitResult:
-    """Draw ``steps`` + 1 images, show each to the hooks, and return the last.
+    """See ``watch_all``, for one problem."""
+    (result,) = watch_all([problem], images, steps=steps, hooks=hooks)
+    return result
+
+
+def watch_all(
+    problems: Sequence[InverseProblem],
+    images: Iterator[Tensor | Estimate],
+    *,
+    steps: int,
+    hooks: Sequence[Any],
+) -> list[FitResult]:
+    """Draw ``steps`` + 1 batches of images, show each to the hooks, and return the last.
 
     The curve ``loss`` is the misfit ||A(x_hat) - y||^2 / n. Hooks may record and stop; there are no
-    inputs to perturb and no weights to look at.
+    inputs to perturb and no weights to look at. The images of problems that have stopped are drawn
+    until all have, but not shown.
 
-    Shape:
-        ``images``: (1, C, H, W) each, or estimates of more than that, the first before any step.
+    Args:
+        problems: N problems whose images have one size.
+        images: (N, C, H, W) each, or estimates of more than that, the first before any step.
+        steps: number of steps.
+        hooks: see ``metadip.fitting.fit``.
     """
-    y = problem.y
-    begin = _now(y)
+    y, begin = problems[0].y, _now(problems[0].y)
+    seeds = [seed_of(p.seed, Stream.STEPS) for p in problems]
+    shape = len(problems), *problems[0].image_shape
     state = FitState(
-        problems=[problem],
+        problems=problems,
         n_steps=steps,
-        active=torch.zeros(1, dtype=torch.int64, device=y.device),
+        active=torch.arange(len(problems), device=y.device),
         inputs={},
-        generators=[torch.Generator(y.device).manual_seed(seed_of(problem.seed, Stream.STEPS))],
-        output=torch.zeros(1, *problem.image_shape, dtype=real_dtype(y), device=y.device),
+        generators=[torch.Generator(y.device).manual_seed(seed) for seed in seeds],
+        output=torch.zeros(shape, dtype=real_dtype(y), device=y.device),
         again=lambda: state.estimate,
     )
     _call(hooks, "on_reconstruction_start", state)
     for step in range(steps + 1):
         state.step = step
         _call(hooks, "on_step_start", state)
-        made = next(images)
-        state.estimate = made if isinstance(made, Estimate) else Estimate(made)
-        state.output.copy_(state.x_hat)
-        state.loss = state.misfit = _misfit(problem, state.estimate)
-        state.record("loss", state.loss)
+        _show(state, next(images))
         _call(hooks, "on_step_end", state)
-        if state.stop_steps:
+        going = [image not in state.stop_steps for image in state.active.tolist()]
+        if not any(going):
             break
+        state.active = state.active[torch.tensor(going, device=y.device)]
     _call(hooks, "on_reconstruction_end", state)
+    seconds = (_now(y) - begin) / len(problems)
+    return [_result(state, image, seconds) for image in range(len(problems))]
+
+
+def _show(state: FitState, made: Tensor | Estimate) -> None:
+    """Put what a step made, (N, C, H, W) images or estimates of more, into the state."""
+    every = made if isinstance(made, Estimate) else Estimate(made)
+    active = state.active.tolist()
+    state.estimate = every.each(lambda tensor: tensor[active])
+    state.output[state.active] = state.x_hat
+    state.loss = state.misfit = torch.cat([
+        _misfit(state.problems[image], state.estimate.each(lambda tensor, row=row: tensor[[row]]))  # type: ignore[misc]
+        for row, image in enumerate(active)
+    ])  # fmt: skip
+    state.record("loss", state.loss)
+
+
+def _result(state: FitState, image: int, seconds: float) -> FitResult:
+    """Return the result of one image; its curves end where it stopped."""
+    made = state.stop_steps.get(image, state.n_steps)
     return FitResult(
-        x_hat=state.output,
-        steps=state.step,
-        stop_step=state.stop_steps.get(0),
-        stop_reason=state.stop_reasons.get(0),
-        seconds=_now(y) - begin,
-        curves={name: curve[0, : state.step + 1] for name, curve in state.curves.items()},
-        estimate=state.chosen.get(0, state.estimate) if state.estimate.operator else None,
+        x_hat=state.output[image : image + 1].clone(),
+        steps=made,
+        stop_step=state.stop_steps.get(image),
+        stop_reason=state.stop_reasons.get(image),
+        seconds=seconds,
+        curves={name: curve[image, : made + 1].clone() for name, curve in state.curves.items()},
+        estimate=state.chosen.get(image, state.estimate) if state.estimate.operator else None,
     )
 
 

@@ -30,12 +30,14 @@ class LearnedDenoiser(Denoiser):
     """Denoise with the first pass of a learned prior that sees the image, such as ``photo``.
 
     It is blind: what it removes depends on the image, not on the noise level that it is told. It
-    takes 1 to 4 channels of any size, and is a denoiser of deepinv, for its plug-and-play methods.
+    is a denoiser of deepinv, for its plug-and-play methods, and takes images of any size: ``photo``
+    of 1 to 4 channels, ``photo_denoiser`` of three.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of training.
     Raises:
-        UserError: If the prior does not see the image, or cannot be loaded.
+        UserError: If the prior does not see the image, or cannot be loaded; when called, if it does
+            not take images of so many channels.
     """
 
     def __init__(self, ckpt: str | Path) -> None:
@@ -49,11 +51,12 @@ class LearnedDenoiser(Denoiser):
 
     def forward(self, x: Tensor, sigma: float | Tensor | None = None, **kwargs: Any) -> Tensor:
         """Return the images (B, C, H, W) with less noise; ``sigma`` is not used."""
-        _, channels, height, width = x.shape
-        problems = [
-            InverseProblem(image[None], Denoising(), (channels, height, width))
-            for image in x.float()
-        ]
+        shape = x.shape[1], x.shape[2], x.shape[3]
+        try:
+            prior = self.prior.with_channels(shape[0])
+        except ValueError as error:
+            raise UserError(f"{error}; denoiser.ckpt=photo takes 1 to 4") from error
+        problems = [InverseProblem(image[None], Denoising(), shape) for image in x.float()]
         learned = self.learned
-        results = fit(problems, self.prior, learned.objective, learned.optimizer, steps=0)
+        results = fit(problems, prior, learned.objective, learned.optimizer, steps=0)
         return torch.cat([result.x_hat for result in results]).to(x.dtype)

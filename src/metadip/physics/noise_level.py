@@ -53,6 +53,15 @@ def expected_noise_energy(problem: InverseProblem) -> float | None:
     return value.item() * int(kept.sum())
 
 
+def poisson_variances(problem: InverseProblem) -> Tensor | None:
+    """Return gain y, the variance of each value of y as y estimates it, for Poisson noise alone."""
+    model: Any = getattr(problem.physics, "noise_model", None)
+    if type(model) is not PoissonNoise or not model.normalize:
+        return None
+    variances: Tensor = model.gain * problem.y.clamp(min=0)
+    return variances
+
+
 def is_noiseless(problem: InverseProblem) -> bool:
     """Return whether the noise model says by a standard deviation of 0 that y is exact.
 

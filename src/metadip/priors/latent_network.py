@@ -27,11 +27,12 @@ class LatentNetwork(Representation):
         untrained one draws both from the image's seed, each from its own stream.
         Without gradients, networks that allow it make large images in tiles, see ``in_tiles``.
     Shape:
-        One input, ``z`` (B, Cz, H, W).
+        One input, ``z`` (B, Cz, H, W), or smaller for decoders.
     Args:
         network: f_theta, with ``in_channels``, ``out_channels`` and ``description``; its children
             draw their weights in ``reset_parameters``.
-        latent: makes z: ``Latent``, ``Coordinates`` or ``BackProjection``.
+        latent: makes z: ``Latent``, ``Coordinates``, ``BackProjection``, or ``CoarseLatent`` for
+            decoders.
         learned: whether the stored weights are a learned start.
         learned_px: side of the images that it was learned on, if known.
     Raises:
@@ -136,8 +137,9 @@ class LatentNetwork(Representation):
         return Start(weights, {"z": latent.of(problem)})
 
     def forward(self, size: tuple[int, int], *, z: Tensor) -> Estimate:  # type: ignore[override]
-        """Generate the images of latents ``z``, which have the same size."""
-        return Estimate(in_tiles(self.network, z))
+        """Generate the images of latents ``z``, cropped to ``size``: decoders may exceed it."""
+        height, width = size
+        return Estimate(in_tiles(self.network, z)[..., :height, :width])
 
 
 def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:

@@ -21,6 +21,7 @@ from metadip.report.figures import (
 from metadip.report.gif import FitGif
 from metadip.report.loggers import wandb_logger
 from metadip.report.provenance import git_commit, machine, save_provenance
+from metadip.report.run_page import write_run_page
 from metadip.report.tables import markdown_table, write_csv
 from metadip.report.writer import (
     ResultWriter,
@@ -69,4 +70,5 @@ __all__ = [
     "write_benchmark",
     "write_csv",
     "write_json",
+    "write_run_page",
 ]

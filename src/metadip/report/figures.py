@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DPI = 150
 PANEL_INCHES = 2.4
 BLUE, ORANGE, GREY = "#1f5fa8", "#d1662c", "#7a7a7a"
+COLOURS = (BLUE, ORANGE, "#2a8a4a", "#8b3fa8", "#b8252f")  # of curves that share an axis
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -43,6 +44,12 @@ CURVE_AXES: tuple[tuple[str, bool, dict[str, str]], ...] = (
     ("variance", True, {"variance": "variance"}),
     ("SV-ES error", True, {"self_validation": "error"}),
     ("residual / noise", False, {"discrepancy": "residual"}),
+    ("blur / sharpness", True, {"blur_to_sharpness": "ratio"}),
+    (
+        "share fitted",
+        False,
+        {f"band_{i}": f"band {i}" for i in range(1, 6)},  # of spatial frequency, 1 the lowest
+    ),
 )
 
 
@@ -265,7 +272,7 @@ def _has_values(curve: Tensor | None) -> bool:
 
 def _draw_curves(ax: Axes, curves: Mapping[str, Tensor], *, log: bool) -> None:
     """Draw curves over their steps; lines skip values that cannot be drawn."""
-    for (label, curve), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
+    for (label, curve), colour in zip(curves.items(), COLOURS, strict=False):
         values = curve.detach().double().cpu().numpy()
         drawable = np.isfinite(values) & ((values > 0) | (not log))
         name = label if len(curves) > 1 else None  # a single one is named by its axis

@@ -28,6 +28,7 @@ from metadip.report.figures import (
     save_curves,
     save_image,
 )
+from metadip.report.maps import map_facts, save_array, save_map
 from metadip.report.tables import markdown_table
 from metadip.types import FitResult, InverseProblem
 
@@ -89,6 +90,9 @@ class ResultWriter(pl.Callback):
             save_curves(folder / "curves.png", result.curves, stop_step=result.stop_step)
         else:
             (folder / "curves.png").unlink(missing_ok=True)  # that of an earlier run
+        for name, picture in result.pictures.items():
+            save_map(folder / f"{name}.png", picture)
+            save_array(folder / f"{name}.npy", picture[0])
         write_json(folder / "curves.json", result.curves)
         write_json(_entry_file(self.out, problem.name), entry_of(problem, result))
 
@@ -113,6 +117,7 @@ def entry_of(problem: InverseProblem, result: FitResult) -> Entry:
         "stop_reason": result.stop_reason,
         "rollbacks": result.rollbacks,
         **result.checks,
+        **{name: map_facts(picture) for name, picture in result.pictures.items()},
     }
     curve = result.curves.get("psnr_db")
     if problem.x is not None and curve is not None:

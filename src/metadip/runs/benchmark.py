@@ -17,7 +17,7 @@ from tqdm import tqdm
 from metadip import config
 from metadip.files import WriteError
 from metadip.paths import check_paths
-from metadip.runs.cells import Cells, Image, Recipe, images_of, part_of
+from metadip.runs.cells import OTHER_SETS, Cells, Image, Recipe, images_of, part_of
 from metadip.runs.process import prepare_process, threads_of_size
 from metadip.types import InverseProblem, UserError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from metadip.report.benchmark import Cell, Table
 
 QUICK_IMAGE_PX, QUICK_COUNT = 32, 1
-OTHER_SETS = {"images": "own images", "sample": "built-in picture"}
 
 
 def benchmark(cfg: config.Config) -> None:
@@ -108,6 +107,8 @@ def _recipes(cfg: config.Config) -> list[Recipe]:
             count=cfg.table.methods[method].get("count"),
             quick=cfg.quick,
             device=device,
+            only_sets=cfg.table.methods[method].get("only_sets"),
+            only_tasks=cfg.table.methods[method].get("only_tasks"),
         )
         for task in cfg.table.tasks
         for method in cfg.table.methods

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 QUICK = {"steps": 20, "iterations": 5, "image_steps": 20}  # upper limits of quick=true
 THAT_MATTER = ("method", "callbacks", "task", "fit", "seed")  # settings that a result depends on
+OTHER_SETS = {"images": "own images", "sample": "built-in picture"}  # in place of a table's sets
 DECIMALS = 4  # of curves, dB
 
 
@@ -56,6 +57,7 @@ class Recipe:
         settings: settings of ``infer.py``, all of which the method must read.
         task_settings: settings of ``infer.py``, of which each method reads its own.
         count: number of images to run on, from the first; None runs on all.
+        only_sets, only_tasks: image sets and tasks to run on; None for all.
         quick: whether steps are limited to ``QUICK``.
         refused: why it cannot be run, once known.
     """
@@ -67,17 +69,24 @@ class Recipe:
     count: int | None
     quick: bool
     device: torch.device
+    only_sets: Sequence[str] | None = None
+    only_tasks: Sequence[str] | None = None
     refused: str | None = field(default=None, init=False)
 
     def wants(self, image: Image) -> bool:
         """Return whether to run the method on an image."""
-        return self.count is None or image.index < self.count
+        sets = self.only_sets
+        there = sets is None or image.group in sets or image.group in OTHER_SETS
+        there = there and (self.only_tasks is None or self.task in self.only_tasks)
+        return there and (self.count is None or image.index < self.count)
 
     @cached_property
     def cfg(self) -> config.Config:
         """The composed configuration."""
         cfg = config.compose("infer", self.settings, shared=self.task_settings)
         if self.quick:
+            if cfg.fit.steps is not None:
+                cfg.fit.steps = min(cfg.fit.steps, QUICK["steps"])
             for node in (cfg.method, cfg.method.get("denoiser") or {}):
                 for key in QUICK.keys() & node.keys():
                     own = node[key]  # None: the prior's own

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 
 # Settings that change neither an image's problem nor its result: display and execution.
 DISPLAY = (
-    *("allow", "choices", "debug", "gif", "max_gb", "out", "overwrite", "progress", "threads"),
+    *(
+        "allow",
+        "choices",
+        "debug",
+        "gif",
+        "max_gb",
+        "out",
+        "overwrite",
+        "progress",
+        "report",
+        "threads",
+    ),
     *("trainer", "trust", "fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
 )
 INPUTS = "inputs.json"  # hashes of the files that the images were made from

@@ -225,6 +225,7 @@ def _summarise(cfg: config.Config, names: Sequence[str]) -> dict[str, Any]:
         merge_entries,
         results_table,
         write_json,
+        write_run_page,
     )
 
     out = Path(cfg.out)
@@ -242,6 +243,8 @@ def _summarise(cfg: config.Config, names: Sequence[str]) -> dict[str, Any]:
         shown = sorted(names)[:SHEET_IMAGES]
         pictures = [_thumbnail(out / name / "reconstruction.png") for name in shown]
         contact_sheet(out / "contact_sheet.png", pictures, shown, tile_px=TILE_PX)
+    if len(names) > 1 if cfg.report is None else cfg.report:
+        write_run_page(out, metrics, single=len(names) == 1)
     print(f"{results_table(metrics)}\nresults: {out}")
     return metrics
 
