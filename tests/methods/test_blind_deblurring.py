@@ -49,7 +49,7 @@ def prior(kernel: Any = None) -> ImageAndKernel:
 
 
 def method(steps: int = 5, kernel_px: int | None = 9, **changes: Any) -> BlindDeblurring:
-    arguments = {"objective": Sum(mse), "optimizer": GROUPS} | changes
+    arguments: dict[str, Any] = {"objective": Sum(mse), "optimizer": GROUPS} | changes
     return BlindDeblurring(prior(), steps=steps, kernel_px=kernel_px, **arguments)
 
 
@@ -87,11 +87,13 @@ def test_what_is_resolved_explains_y_and_has_its_kernel_centred(shift: tuple[int
 
 def test_the_kernel_is_that_of_the_step_that_was_chosen():
     class Watch(FitCallback):
+        def __init__(self) -> None:
+            self.kernels: list[Tensor] = []
+
         def on_step_end(self, state: Any) -> None:
             self.kernels.append(state.estimate.operator["filter"].clone())
 
     watch = Watch()
-    watch.kernels = []  # type: ignore[attr-defined]
     problem = blurred()
     wide = widened(problem, 9)
     hooks = [LatentJitter(0.05), ESWMV(3, 4, min_start=0), watch]
@@ -99,7 +101,7 @@ def test_the_kernel_is_that_of_the_step_that_was_chosen():
     chosen = int(result.curves["chosen_step"][-1])
     assert chosen < result.steps
     assert result.estimate is not None
-    kernels = watch.kernels  # type: ignore[attr-defined]
+    kernels = watch.kernels
     assert torch.equal(result.estimate.operator["filter"], kernels[chosen])
     assert torch.equal(result.estimate.x, result.x_hat)
     assert not torch.equal(kernels[chosen], kernels[-1])

@@ -137,7 +137,8 @@ class Cycling:
         """Return P_M u."""
         spectrum = torch.fft.fft2(u, norm="ortho")
         given = self.amplitude * spectrum / spectrum.abs().clamp(min=TINY)
-        return torch.fft.ifft2(torch.where(self.measured, given, spectrum), norm="ortho")
+        fitted: Tensor = torch.fft.ifft2(torch.where(self.measured, given, spectrum), norm="ortho")
+        return fitted
 
     def allowed(self, u: Tensor) -> Tensor:
         """Return where P_S leaves u as it is."""
@@ -189,4 +190,5 @@ def blurred(x: Tensor, std_px: float) -> Tensor:
     rows, columns = (torch.fft.fftfreq(side, device=x.device) for side in x.shape[-2:])
     squared = rows.square()[:, None] + columns.square()
     response = torch.exp(-2 * (torch.pi * std_px) ** 2 * squared).to(x)
-    return torch.fft.ifft2(torch.fft.fft2(x) * response).real
+    smooth: Tensor = torch.fft.ifft2(torch.fft.fft2(x) * response).real
+    return smooth

@@ -47,7 +47,8 @@ class FarField(Physics):
         size = (int(self.mask.shape[0]), int(self.mask.shape[1]))
         spectrum = torch.fft.fft2(as_complex(x), s=size, norm="ortho")
         amplitude = torch.fft.fftshift(spectrum.abs(), dim=(-2, -1))
-        return (self.mask * amplitude)[:, None]
+        y: Tensor = (self.mask * amplitude)[:, None]
+        return y
 
 
 def as_complex(x: Tensor) -> Tensor:
