@@ -44,9 +44,9 @@ BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)
 ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
            "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse")  # fmt: skip
-FURTHER = ("relative_error", "phase_psnr_db", "blind.kernel_similarity")  # where cells have them
+FURTHER = ("relative_error", "phase_psnr_db", "kernel_similarity")  # where cells have them
 DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "last_psnr_db": 3, "ssim": 4, "seconds": 3, "nmse": 5,
-          "relative_error": 4, "phase_psnr_db": 3, "blind.kernel_similarity": 4}  # fmt: skip
+          "relative_error": 4, "phase_psnr_db": 3, "kernel_similarity": 4}  # fmt: skip
 BEST = ":best"  # after a method: its best step
 LAST = ":last"  # after a method: its last single step
 ASIDE = {BEST: ", best step", LAST: ", last step"}
@@ -74,25 +74,18 @@ def take(run: Path, name: str) -> Path:
         UserError: If the folder has no finished cells.
     """
     entries = [json.loads(path.read_text()) for path in sorted((run / "cells").glob("*.json"))]
+    entries = [{**entry, **entry.get("blind", {})} for entry in entries]
     if not entries:
         raise UserError(f"{run} has no finished cells")
-    further = [key for key in FURTHER if any(_entry(entry, key) is not None for entry in entries)]
+    further = [key for key in FURTHER if any(entry.get(key) is not None for entry in entries)]
     columns = [*COLUMNS, *further]
     rows = [
-        {key: _rounded(key, _entry(entry, key)) for key in columns} | _last_of(entry)
+        {key: _rounded(key, entry.get(key)) for key in columns} | _last_of(entry)
         for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
     ]
     path = RESULTS / f"{name}.csv"
     write_csv(path, rows, columns)
     return path
-
-
-def _entry(entry: dict[str, Any], key: str) -> Any:
-    """Return a value of a cell by its dotted name, None if it has none."""
-    found: Any = entry
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
 
 
 def _last_of(entry: dict[str, Any]) -> dict[str, Any]:
