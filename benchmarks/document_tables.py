@@ -25,16 +25,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from cells_csv import write_cells
 
 from metadip import config
-from metadip.report.tables import write_csv
 from metadip.types import UserError
 
 REPO = Path(__file__).resolve().parents[1]
@@ -42,11 +42,6 @@ RESULTS = REPO / "benchmarks" / "results"
 DOCUMENTS = ("README.md", "docs/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
 ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
-COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
-           "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse")  # fmt: skip
-FURTHER = ("relative_error", "phase_psnr_db", "kernel_similarity")  # where cells have them
-DIGITS = {"psnr_db": 3, "best_psnr_db": 3, "last_psnr_db": 3, "ssim": 4, "seconds": 3, "nmse": 5,
-          "relative_error": 4, "phase_psnr_db": 3, "kernel_similarity": 4}  # fmt: skip
 BEST = ":best"  # after a method: its best step
 LAST = ":last"  # after a method: its last single step
 ASIDE = {BEST: ", best step", LAST: ", last step"}
@@ -73,29 +68,9 @@ def take(run: Path, name: str) -> Path:
     Raises:
         UserError: If the folder has no finished cells.
     """
-    entries = [json.loads(path.read_text()) for path in sorted((run / "cells").glob("*.json"))]
-    entries = [{**entry, **entry.get("blind", {})} for entry in entries]
-    if not entries:
-        raise UserError(f"{run} has no finished cells")
-    further = [key for key in FURTHER if any(entry.get(key) is not None for entry in entries)]
-    columns = [*COLUMNS, *further]
-    rows = [
-        {key: _rounded(key, entry.get(key)) for key in columns} | _last_of(entry)
-        for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
-    ]
     path = RESULTS / f"{name}.csv"
-    write_csv(path, rows, columns)
+    write_cells(run, path)
     return path
-
-
-def _last_of(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the PSNR of the last single step of a cell, if it has that curve."""
-    curve = entry.get("curves", {}).get("psnr_raw_db")
-    return {"last_psnr_db": _rounded("last_psnr_db", curve[-1])} if curve else {}
-
-
-def _rounded(key: str, value: Any) -> Any:
-    return round(value, DIGITS[key]) if key in DIGITS and isinstance(value, float) else value
 
 
 def cells_of(name: str) -> Cells:

@@ -34,7 +34,7 @@ def solve(words: list[str], task: list[str]) -> None:
         (["method=net_pgd", "method.start=spectral"], "cs", "set method.start=network"),
         (["method=net_pgd", "method.projection.steps=0"], "denoise", "need steps >= 1 and lr > 0"),
         (["method=net_pgd", "callbacks=dip"], "denoise", "is not read by method=net_pgd"),
-        (["method=net_gd", "method.restarts=0"], "denoise", "restarts must be at least 1, got 0"),
+        (["method=net_gd", "method.restarts=0"], "denoise", "method.restarts=0 must be at least 1"),
         (["method=net_gd", "prior.network.channels=[]"], "denoise", "there must be a layer"),
         (["method=lasso", "method.basis=db4"], "cs", "choose from dct, haar"),
         (["method=lasso"], "cpr", "use method=net_pgd or method=dip"),

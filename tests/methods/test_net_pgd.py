@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metadip.callbacks import OraclePSNR
 from metadip.fitting import SGD, Execution, Sum, mean_mse
-from metadip.methods import NetPGD, Projection, RestartedFit
+from metadip.methods import NetPGD, Projection, Restarted
 from metadip.methods.net_pgd import inner_steps
 from metadip.methods.restarts import best_of
 from metadip.methods.spectral_start import spectral_start
@@ -112,7 +112,7 @@ def test_the_best_of_several_starts_is_the_one_nearest_to_y() -> None:
     misfit = float((problem.physics.A(best.x_hat) - problem.y).norm())
     assert misfit == min(seen.values())
     assert "psnr_db" in best.curves
-    assert list(seen.values())[best.checks["restart"]["best"]] == misfit
+    assert list(seen.values())[best.checks["restarts"]["kept"]] == misfit
 
 
 def test_a_restarted_fit() -> None:
@@ -123,12 +123,12 @@ def test_a_restarted_fit() -> None:
         "steps": 2,
     }
     one, three = (
-        RestartedFit(prior(), **options, restarts=n).reconstruct([problem])[0] for n in (1, 3)
+        Restarted(prior(), **options, restarts=n).reconstruct([problem])[0] for n in (1, 3)
     )
     assert (three.x_hat - problem.y).norm() <= (one.x_hat - problem.y).norm()
     assert three.seconds > 0
-    with pytest.raises(ValueError, match="restarts must be at least 1, got 0"):
-        RestartedFit(prior(), **options, restarts=0)
+    with pytest.raises(UserError, match="restarts=0 must be at least 1"):
+        Restarted(prior(), **options, restarts=0)
 
 
 def test_the_spectral_start_is_near_the_truth() -> None:

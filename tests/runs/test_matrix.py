@@ -32,6 +32,8 @@ SETTINGS: dict[str, list[str]] = {
     "dip_sr": SMALL,
     "dip_sure": SMALL,
     "dip_text": SMALL,
+    "dip_tv": SMALL,
+    "dip_tv_split": [*SMALL, "method.steps=2", "method.splitting.inner_steps=1"],
     "double_dip_cdi": [
         *(
             f"prior.{part}.network.{key}"
@@ -41,8 +43,6 @@ SETTINGS: dict[str, list[str]] = {
         "method.restarts=2",
         "~callbacks.es_wmv",
     ],
-    "dip_tv": SMALL,
-    "dip_tv_split": [*SMALL, "method.steps=2", "method.splitting.inner_steps=1"],
     "double_dip": [
         "prior.image.network.channels=[4]",
         "prior.image.network.skip_channels=[2]",
@@ -57,6 +57,7 @@ SETTINGS: dict[str, list[str]] = {
     "lasso": ["method.iterations=2"],
     "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
+    "self_guided": SMALL,
     "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
     "hio_double_dip": [
         *(
@@ -68,7 +69,6 @@ SETTINGS: dict[str, list[str]] = {
         "method.first.cycles=20",
         "method.first.restarts=2",
     ],
-    "self_guided": SMALL,
     "richardson_lucy": ["method.iterations=2"],
     "selfdeblur": [
         "prior.image.network.channels=[4]",
@@ -101,8 +101,8 @@ STEPS = (
     "dip_tv",
     "dop",
     "double_dip",
-    "double_dip_cdi",
     "drp",
+    "double_dip_cdi",
     "drp_inpaint",
     "drp_sr",
     "gp_dip",
@@ -119,12 +119,14 @@ STEPS = (
 WEIGHTLESS = {"drunet", "edip", *({"dncnn"} if find_spec("scico") is None else ())}  # weights apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = (
-    "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi",
-    "hio", "hio_double_dip", "richardson_lucy", "selfdeblur",
+    "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi", "hio",
+    "hio_double_dip", "richardson_lucy", "selfdeblur",
 )  # fmt: skip
 BLIND = {"blind_deblur"}  # the kernel is not told
 FAR_FIELD = {"cdi"}  # neither linear nor an image of its channels
-BACK_PROJECTS = set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD  # from A^T y, of three channels
+BACK_PROJECTS = (
+    set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD
+)  # the input is A^T y, of three channels
 SERVED = {
     "aseq_dip": BACK_PROJECTS,
     "self_guided": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,

@@ -20,7 +20,7 @@ from metadip.methods.method import Method
 from metadip.methods.net_pgd import NetPGD, Projection
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
-from metadip.methods.restarts import RestartedFit
+from metadip.methods.restarts import Restarted
 from metadip.methods.richardson_lucy import RichardsonLucy
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
 from metadip.methods.wiener import Wiener
@@ -48,7 +48,7 @@ __all__ = [
     "NetPGD",
     "PnPADMM",
     "Projection",
-    "RestartedFit",
+    "Restarted",
     "RichardsonLucy",
     "SelfDeblur",
     "SingleImageStart",

@@ -1,4 +1,4 @@
-"""Fits that begin at the result of another method."""
+"""A fit that begins at the result of another method."""
 
 from __future__ import annotations
 
@@ -7,33 +7,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from deepinv.physics import Denoising
 
-from metadip.fitting import Execution, Sum, fit, measured, mse
+from metadip.fitting import Execution, Sum, fit, mse
 from metadip.fitting.rules import Optimizer
-from metadip.methods.fit import FitReconstructor
 from metadip.methods.method import Method
+from metadip.methods.restarts import Restarted, residual_of
 from metadip.physics.far_field import FarField
 from metadip.physics.symmetries import upright
 from metadip.priors import Representation
-from metadip.types import Estimate, FitResult, InverseProblem, Objective, UserError
+from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 
-def residual_of(problem: InverseProblem, result: FitResult) -> float:
-    """Return ||A(x_hat) - y|| / ||y||."""
-    with torch.no_grad():
-        y_hat, y = measured([problem], Estimate(result.x_hat))
-        return float((y_hat - y).norm() / y.norm())
-
-
-class AfterAnother(FitReconstructor):
+class AfterAnother(Restarted):
     """Fit from the result of another method: first to that image, then to y.
 
     Args:
         first: makes the image.
         first_steps: weight updates to that image.
-        fitting: further arguments of ``FitReconstructor``.
+        fitting: further arguments of ``Restarted``.
     """
 
     def __init__(
@@ -103,5 +95,5 @@ def after_another(
         raise UserError(f"method.first_steps={first_steps} must be at least 1")
     return AfterAnother(
         prior, first=first, first_steps=first_steps, objective=objective, optimizer=optimizer,
-        steps=steps, callbacks=callbacks, execution=execution, seed=seed,
+        steps=steps, restarts=1, callbacks=callbacks, execution=execution, seed=seed,
     )  # fmt: skip
