@@ -104,7 +104,7 @@ BAD = {
     ),
     "no restarts": (
         ["task=cdi", "method=double_dip", "method.restarts=0", "input={}/image.png"],
-        "restarts must be at least 1, got 0",
+        "method.restarts=0 must be at least 1",
     ),
 }
 

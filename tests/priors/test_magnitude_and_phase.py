@@ -8,7 +8,7 @@ import torch
 from metadip import registry
 from metadip.callbacks import ESWMV, FitCallback
 from metadip.fitting import Adam, ByGroup, Sum, fit, mse
-from metadip.methods import HIO, after_another
+from metadip.methods import HIO, Restarted, after_another
 from metadip.physics.far_field import as_complex, magnitude_of
 from metadip.physics.symmetries import upright
 from metadip.priors import Latent, LatentNetwork, MagnitudeAndPhase, SkipUNet
@@ -74,6 +74,24 @@ def test_description_rebuilds_it():
     made = prior()
     again = registry.build("representation", made.description)
     assert again.description == made.description
+
+
+def test_the_try_that_explains_y_best_is_kept():
+    problem = problem_of()
+    method = Restarted(prior(), objective=Sum(mse), optimizer=GROUPS, steps=5, restarts=3)
+    (result,) = method.reconstruct([problem])
+    stated: Any = result.checks["restarts"]
+    residuals = stated["residuals"]
+    assert len(set(residuals)) == 3
+    assert stated["kept"] == residuals.index(min(residuals))
+    y_hat = problem.physics.A(result.x_hat)
+    found = float((y_hat - problem.y).norm() / problem.y.norm())
+    assert found == pytest.approx(min(residuals), rel=1e-4)
+    alone = Restarted(prior(), objective=Sum(mse), optimizer=GROUPS, steps=5, restarts=1)
+    (first,) = alone.reconstruct([problem])
+    assert first.checks["restarts"]["residuals"][0] == pytest.approx(residuals[0])
+    with pytest.raises(UserError, match=r"method\.restarts=0 must be at least 1"):
+        Restarted(prior(), objective=Sum(mse), optimizer=GROUPS, steps=5, restarts=0)
 
 
 def test_a_fit_after_hio_starts_near_its_object():

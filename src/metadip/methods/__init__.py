@@ -3,7 +3,6 @@
 from metadip.methods.adjoint import Adjoint
 from metadip.methods.admm_tv import TotalVariationADMM
 from metadip.methods.after_another import AfterAnother, after_another
-from metadip.methods.blind_deblurring import BlindDeblurring, SelfDeblur, selfdeblur
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import BM3D, NLM, TV, Denoiser, Wavelet
 from metadip.methods.dip import DIP
@@ -13,6 +12,7 @@ from metadip.methods.drunet import DRUNet
 from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
 from metadip.methods.hio import HIO
+from metadip.methods.image_and_kernel import BlindDeblurring, SelfDeblur, selfdeblur
 from metadip.methods.lasso import Lasso
 from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
