@@ -100,7 +100,21 @@ def test_every_group_belongs_to_a_script():
     }
 
 
-@pytest.mark.parametrize(("script", "group", "choice"), CHOICES)
+SHARED = {(group, choice) for script, group, choice in CHOICES if script == "infer"}
+
+
+@pytest.mark.parametrize(
+    ("script", "group", "choice"),
+    [  # those of both scripts with infer.py, unless all is wanted
+        pytest.param(
+            script, group, choice,
+            marks=pytest.mark.slow
+            if script == "train" and (group.partition("@")[0], choice) in SHARED
+            else (),
+        )
+        for script, group, choice in CHOICES
+    ],
+)  # fmt: skip
 def test_every_choice_composes(script: str, group: str, choice: str):
     shared = [f"{group}={choice}"]  # read by some method, not by the default one
     cfg = config.compose(script, NEEDED.get((group, choice), []), shared=shared)
