@@ -23,8 +23,8 @@ class Stream(IntEnum):
     GREY = 32  # whether an image loses its colours
     WEIGHTS = 5
     LATENT = 6
-    RESTART = 8  # the seed of a further try
     STEPS = 7  # of a fit: jitter, noise on weights, probes of a divergence
+    RESTART = 8  # the seed of a further try
     PIXELS = 21  # a random choice of pixels to judge by
     JUDGE_WEIGHTS = 22  # the autoencoder of self-validation
     JUDGE_ORDER = 23  # the order in which it sees reconstructions

@@ -78,6 +78,10 @@ class Table:
     sets: Mapping[str, Mapping[str, Any]]
     published: Mapping[str, Any]
     claims: Sequence[Mapping[str, Any]]
+    # Of some tables, what several of their methods refer to.
+    steps: Count
+    channels: Sequence[Count]
+    skips: Sequence[Whole]
 
 
 class Row:

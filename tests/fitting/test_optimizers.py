@@ -298,9 +298,3 @@ def test_sgd_follows_a_schedule():
     start = draws(0)
     for after, before in zip(run(rule, start, ones), start, strict=True):
         torch.testing.assert_close(after, before - 0.25)
-
-
-@pytest.mark.parametrize("options", [{"lr": 0}, {"lr": 1, "eps": -1}, {"lr": 1, "betas": (1, 0)}])
-def test_bad_radam_is_refused(options: dict[str, Any]):
-    with pytest.raises(ValueError, match="bad RAdam arguments"):
-        RAdam(**options)
