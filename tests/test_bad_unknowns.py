@@ -109,6 +109,19 @@ BAD = {
 }
 
 
+def test_a_grid_may_be_larger_than_what_is_left_of_the_small_example(files: Path, tmp_path: Path):
+    """Methods are tried on a picture of 16 px before anything is read, of which 6 px are left."""
+    words = ["method=richardson_lucy", "method.iterations=1", "method.kernel_px=9"]
+    out = tmp_path / "out"
+    settings = [*words, "task=blind_deblur", f"input={files}/image.png", f"out={out}",
+                "progress=false"]  # fmt: skip
+    assert command_line.main("infer", infer.run, settings) == 0
+    kernel = np.load(out / "kernel.npy")
+    assert kernel.shape == (9, 9)
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    assert (out / "kernel.png").is_file()
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_a_mistake_ends_in_one_line(
     what: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

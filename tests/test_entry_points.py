@@ -242,7 +242,7 @@ def test_help_lists_every_setting_of_what_is_chosen(name: str, choices: list[str
 def test_help_follows_what_a_choice_brings(capsys: pytest.CaptureFixture[str]):
     assert command_line.main("infer", print, ["task=cs", "method=dip", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "task=cpr|cs|ct|deblur" in text
+    assert "task=blind_deblur|cdi|cpr|cs|ct|deblur" in text
     headings = [line for line in text.splitlines() if ", from " in line and line[0] != " "]
     assert "task, from task=cs:" in headings
     assert "callbacks, from callbacks=dip:" in headings

@@ -179,7 +179,8 @@ def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
     if isinstance(source, SimulatedProblems):
         x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)
         try:
-            example = source.task.measure(x, seed=0)
+            method.check(source.task.measure(x, seed=0), task=task)
+            return
         except UserError:  # a mask or a kernel that fits the images alone
             example = source[0]
     else:
