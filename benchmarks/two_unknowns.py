@@ -1,7 +1,7 @@
 """Time what two unknowns cost: convolutions, and steps of double DIP over those of plain DIP.
 
-``python benchmarks/two_unknowns.py`` prints two tables of ratios of processor time, so that other
-work on the machine counts little:
+``python benchmarks/two_unknowns.py --out FOLDER`` prints two tables of ratios of processor time, so
+that other work on the machine counts little, and writes them:
 
 - a valid convolution, with the gradients of image and kernel, by sums over that by FFT;
 - a step of blind deblurring and of phase retrieval over one of plain DIP with the same network for
@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from metadip import config
 from metadip.physics.kernel_blur import convolve
-from metadip.report import markdown_table
+from metadip.report import markdown_table, write_csv
 from metadip.runs import build_method
 from metadip.types import InverseProblem
 
@@ -103,18 +104,26 @@ def steps_over_dip(size_px: int, steps: int) -> list[dict[str, object]]:
     return rows
 
 
-def main() -> None:
-    """Print both tables."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print both tables, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", type=int, default=64, help="side of what is measured, px")
     parser.add_argument("--steps", type=int, default=20, help="steps of each fit")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each convolution")
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="folder of the two CSV files")
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
     formats = {"sums_ms": ".2f", "fft_ms": ".2f", "step_ms": ".1f", "dip_ms": ".1f", "ratio": ".2f"}
-    for rows in (convolutions(options.size, options.rounds),
-                 steps_over_dip(options.size, options.steps)):  # fmt: skip
-        print(markdown_table(rows, {key: key for key in rows[0]}, formats), end="\n\n", flush=True)
+    tables: dict[str, Callable[[], list[dict[str, object]]]] = {
+        "two_unknowns_convolution": lambda: convolutions(options.size, options.rounds),
+        "two_unknowns_step": lambda: steps_over_dip(options.size, options.steps),
+    }
+    for name, measured in tables.items():
+        rows = measured()
+        shown = {key: form for key, form in formats.items() if key in rows[0]}
+        print(markdown_table(rows, {key: key for key in rows[0]}, shown), end="\n\n", flush=True)
+        if options.out:
+            write_csv(options.out / f"{name}.csv", rows)
 
 
 if __name__ == "__main__":
