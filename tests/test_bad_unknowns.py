@@ -60,7 +60,7 @@ BAD = {
         "sums to 9: divide the kernel by its sum",
     ),
     "kernel without that name": (
-        [*BLIND, "task.kernel=gausian", "input={}/image.png"],
+        [*BLIND, "task.kernel=gaussiann", "input={}/image.png"],
         "did you mean gaussian?",
     ),
     "negative photograph": ([*BLIND, "measurement={}/black.npz"], "light is not negative"),
