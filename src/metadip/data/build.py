@@ -70,14 +70,7 @@ def folder_data(
     make = partial(
         ImageFolder, root, channels=channels, crop_px=crop_px, size_px=size_px, flip=flip, seed=seed
     )
-    return ImageDataModule(
-        partial(make, split="train"),
-        val=partial(make, split="val"),
-        test=partial(make, split="test"),
-        task=task,
-        loader=loader,
-        seed=seed,
-    )
+    return _of_splits(make, loader=loader, task=task, seed=seed)
 
 
 def natural_data(
@@ -107,14 +100,7 @@ def natural_data(
         patches_per_image=patches_per_image,
         seed=seed,
     )
-    return ImageDataModule(
-        partial(make, split="train"),
-        val=partial(make, split="val"),
-        test=partial(make, split="test"),
-        task=task,
-        loader=loader,
-        seed=seed,
-    )
+    return _of_splits(make, loader=loader, task=task, seed=seed)
 
 
 def mixture_data(
@@ -135,14 +121,7 @@ def mixture_data(
     """
     check_weights(weights, sources, key="data.weights")
     make = partial(ImageMixture, sources, weights=weights, seed=seed)
-    return ImageDataModule(
-        partial(make, split="train"),
-        val=partial(make, split="val"),
-        test=partial(make, split="test"),
-        task=task,
-        loader=loader,
-        seed=seed,
-    )
+    return _of_splits(make, loader=loader, task=task, seed=seed)
 
 
 def sample_data(
@@ -157,14 +136,7 @@ def sample_data(
         UserError: If the data are bad; raised on first use, see ``SamplePatches``.
     """
     make = partial(SamplePatches, size_px=size_px, flip=flip, seed=seed)
-    return ImageDataModule(
-        partial(make, split="train"),
-        val=partial(make, split="val"),
-        test=partial(make, split="test"),
-        task=task,
-        loader=loader,
-        seed=seed,
-    )
+    return _of_splits(make, loader=loader, task=task, seed=seed)
 
 
 def ellipses_data(
@@ -179,11 +151,12 @@ def ellipses_data(
         ValueError: See ``Ellipses``.
     """
     make = partial(Ellipses, channels=channels, size_px=size_px, seed=seed)
-    return ImageDataModule(
-        partial(make, split="train"),
-        val=partial(make, split="val"),
-        test=partial(make, split="test"),
-        task=task,
-        loader=loader,
-        seed=seed,
-    )
+    return _of_splits(make, loader=loader, task=task, seed=seed)
+
+
+def _of_splits(
+    make: Callable[..., ImageSource], *, loader: LoaderSettings, task: Task | None, seed: int
+) -> ImageDataModule:
+    """Return the data module of a source that is made by the name of its split."""
+    train, val, test = (partial(make, split=split) for split in ("train", "val", "test"))
+    return ImageDataModule(train, val=val, test=test, task=task, loader=loader, seed=seed)
