@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from metadip.report.benchmark.score_cells import measured_against, read_cells
 from metadip.report.tables import write_csv
 from metadip.types import UserError
 
 COLUMNS = ("method", "task", "set", "image", "seed", "psnr_db", "ssim", "seconds", "steps",
-           "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse")  # fmt: skip
+           "best_psnr_db", "best_step", "made_on", "last_psnr_db", "nmse",
+           "steps_to_reference")  # fmt: skip
+NEVER = "never"
 FURTHER = ("relative_error", "phase_psnr_db", "blind.kernel_similarity")  # where cells have them
 DIGITS = {
     "relative_error": 4,
@@ -25,28 +27,35 @@ DIGITS = {
 }
 
 
-def write_cells(run: Path, path: Path) -> None:
+def write_cells(run: Path, path: Path, reference: str) -> None:
     """Write a row for each finished cell of a run.
+
+    ``steps_to_reference`` is the first step at which a cell is as good as the result of the method
+    ``reference`` on the same problem, or "never"; it is left empty where that cannot be known.
 
     Raises:
         UserError: If the folder has no finished cells.
     """
-    entries = [json.loads(path.read_text()) for path in sorted((run / "cells").glob("*.json"))]
+    entries = measured_against(reference, read_cells(run))
     if not entries:
         raise UserError(f"{run} has no finished cells")
     further = [key for key in FURTHER if any(_entry(entry, key) is not None for entry in entries)]
     columns = [*COLUMNS, *further]
     rows = [
-        {key: _rounded(key, _entry(entry, key)) for key in columns} | _last_of(entry)
+        {key: _rounded(key, _entry(entry, key)) for key in columns} | _of_curves(entry)
         for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
     ]
     write_csv(path, rows, columns)
 
 
-def _last_of(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the PSNR of the last single step of a cell, if it has that curve."""
+def _of_curves(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what the curves of a cell tell: its last single step, its way to the reference."""
     curve = entry.get("curves", {}).get("psnr_raw_db")
-    return {"last_psnr_db": _rounded("last_psnr_db", curve[-1])} if curve else {}
+    found = {"last_psnr_db": _rounded("last_psnr_db", curve[-1])} if curve else {}
+    if entry["judged"]:
+        step = entry["steps_to_reference"]
+        found["steps_to_reference"] = NEVER if step is None else step
+    return found
 
 
 def _entry(entry: dict[str, Any], key: str) -> Any:

@@ -12,9 +12,11 @@ A document asks for a table by a comment, and all up to the next comment is gene
 A row is a task and a column a method, each cell the mean PSNR in dB of each image set; with
 ``rows=methods`` a row is a method and a column a set, and ``seconds=true`` adds the median time.
 Only images count that all methods shown have seen; how many stands in brackets. ``dip:best`` is the
-best step of a method, which the truth has to choose, and ``dip:last`` its last single step, neither
-averaged nor chosen. ``tasks=`` and ``sets=`` choose and order. The
-best of a row and set is bold, what only the truth can choose aside. Labels are those of conf/table.
+best step of a method, which the truth has to choose, ``dip:last`` its last single step, neither
+averaged nor chosen, and ``dip:steps`` the median of the steps after which it is as good as the
+result of the table's reference, "never" counting as more than any. ``tasks=`` and ``sets=`` choose
+and order. The best of a row and set is bold, what only the truth can choose aside. Labels are those
+of conf/table.
 Other results, of the scripts in this folder, are shown row by row, with all columns or those named:
 
     <!-- rows threads: columns=size_px,threads,wall_ms -->
@@ -25,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import re
 import statistics
 import sys
@@ -32,7 +35,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cells_csv import write_cells
+from cells_csv import NEVER, write_cells
 
 from metadip import config
 from metadip.types import UserError
@@ -44,7 +47,8 @@ BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)
 ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 BEST = ":best"  # after a method: its best step
 LAST = ":last"  # after a method: its last single step
-ASIDE = {BEST: ", best step", LAST: ", last step"}
+STEPS = ":steps"  # after a method: its steps until it is as good as the table's reference
+ASIDE = {BEST: ", best step", LAST: ", last step", STEPS: ", steps to the same"}
 OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
 
 
@@ -69,7 +73,7 @@ def take(run: Path, name: str) -> Path:
         UserError: If the folder has no finished cells.
     """
     path = RESULTS / f"{name}.csv"
-    write_cells(run, path)
+    write_cells(run, path, config.compose("benchmark", [f"table={name}"]).table.reference)
     return path
 
 
@@ -79,12 +83,13 @@ def cells_of(name: str) -> Cells:
     found: Cells = {}
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            columns = (("", "psnr_db"), (BEST, "best_psnr_db"), (LAST, "last_psnr_db"))
+            columns = (("", "psnr_db"), (BEST, "best_psnr_db"), (LAST, "last_psnr_db"),
+                       (STEPS, "steps_to_reference"))  # fmt: skip
             for suffix, column in columns:
                 if row.get(column):
                     place = (row["method"] + suffix, row["task"], row["set"])
                     found.setdefault(place, {})[row["image"]] = (
-                        float(row[column]),
+                        math.inf if row[column] == NEVER else float(row[column]),
                         float(row["seconds"]),
                     )
     return found
@@ -109,8 +114,8 @@ def table_of(name: str, asked: str) -> str:
             raise UserError(f"table {name}: results have nothing on '{missing[0]}'")
 
     def label(kind: str, key: str) -> str:
-        plain = key.removesuffix(BEST).removesuffix(LAST)
-        return str(table[kind][plain].label) + ASIDE.get(key[len(plain) :], "")
+        plain, colon, aside = key.partition(":")
+        return str(table[kind][plain].label) + (ASIDE[colon + aside] if colon else "")
 
     shown = {
         (task, group): _shared({m: cells.get((m, task, group), {}) for m in chosen.methods})
@@ -181,13 +186,16 @@ def _count(shown: Shown, group: str) -> str:
 
 def _marked(method: str, found: dict[str, Seen]) -> str:
     """Return a mean PSNR, in bold if no other method that needs no truth is above it."""
+    if not found[method]:
+        return "-"
+    if method.endswith(STEPS):
+        steps = statistics.median_high(steps for steps, _ in found[method].values())
+        return NEVER if steps == math.inf else f"{steps:.0f}"
     texts = {
         m: f"{statistics.mean(psnr for psnr, _ in seen.values()):.2f}"
         for m, seen in found.items()
         if seen
     }
-    if method not in texts:
-        return "-"
     fair = [float(text) for m, text in texts.items() if not m.endswith(tuple(ASIDE))]
     best = not method.endswith(tuple(ASIDE)) and float(texts[method]) == max(fair) and len(fair) > 1
     return f"**{texts[method]}**" if best else texts[method]

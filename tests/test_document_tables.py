@@ -111,6 +111,22 @@ def test_the_last_single_step_and_the_error(script, results: Path, tmp_path: Pat
     assert "25.0,0.01235" in (results / "photo_denoise.csv").read_text()
 
 
+def test_the_steps_to_the_reference(script, results: Path, tmp_path: Path):
+    reached = {"0": [10.0, 29.0, 32.0], "1": [10.0, 20.0, 21.0], "2": [10.0, 31.5, 33.0]}
+    for image, curve in reached.items():
+        for method, psnr_db in (("photo_5", 31.0), ("dip", curve[-1])):
+            cell = CELL | {"method": method, "task": "denoise_25", "set": "faces", "image": image}
+            cell |= {"psnr_db": psnr_db, "seconds": 1.0, "curves": {"psnr_db": curve}}
+            name = f"{method}-faces-{image}.json"
+            (tmp_path / "run" / "cells" / name).write_text(json.dumps(cell))
+    script.take(tmp_path / "run", "photo_denoise")
+    asked = "methods=photo_5,dip,dip:steps tasks=denoise_25 sets=faces"
+    text = script.renewed(BEGIN.format(asked) + END)
+    assert "| DIP (1000 steps), steps to the same |" in text
+    assert "| **31.00** | 28.67 | 2 |" in text  # of 2, never and 1
+    assert ",never\n" in (results / "photo_denoise.csv").read_text().replace("\r", "")
+
+
 def test_rows_of_other_results_are_shown(script, results: Path):
     (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
     begin, end = "<!-- rows times: columns=ms,size_px -->\n", "<!-- end of rows -->"

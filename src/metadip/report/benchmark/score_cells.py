@@ -93,16 +93,23 @@ def _read_cell(file: Path) -> Cell | None:
 def judge(cells: Sequence[Cell], table: Table) -> list[Cell]:
     """Return the cells of a table in its order, with steps and time of each to the reference.
 
+    See ``measured_against``.
+    """
+    order = {key: i for i, key in enumerate(product(table.methods, table.tasks, table.sets))}
+    shown = measured_against(table.reference, [cell for cell in cells if _key(cell) in order])
+    return sorted(shown, key=lambda cell: (order[_key(cell)], cell["image"], cell["seed"]))
+
+
+def measured_against(reference: str, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells with steps and time of each to the result of a reference method.
+
     ``steps_to_reference`` is the first step of either curve that reaches the PSNR of the reference
     method's result on the same problem; ``seconds_to_reference`` is the same fraction of the
     time of the fit. Both are None if that never happens; ``judged`` is False if it cannot be known,
     for want of a curve or a reference.
     """
-    order = {key: i for i, key in enumerate(product(table.methods, table.tasks, table.sets))}
-    shown = [cell for cell in cells if _key(cell) in order]
-    targets = {problem_of(c): c.get("psnr_db") for c in shown if c["method"] == table.reference}
-    judged = [cell | _way(cell, targets.get(problem_of(cell))) for cell in shown]
-    return sorted(judged, key=lambda cell: (order[_key(cell)], cell["image"], cell["seed"]))
+    targets = {problem_of(c): c.get("psnr_db") for c in cells if c["method"] == reference}
+    return [cell | _way(cell, targets.get(problem_of(cell))) for cell in cells]
 
 
 def _key(cell: Cell) -> tuple[str, str, str]:
