@@ -24,6 +24,7 @@ TABLE_PARTS = ("image_set", "lineup")  # groups that only tables take
 DATA_PARTS = ("loader",)  # groups that only data sets take
 TABLES = ("table", "lineup")  # lists of cases: what their lines mean is told at the top
 OTHERS = {  # presets that differ from the default on purpose
+    ("method/refined", "add_noise"),
     ("method/metasiren", "ckpt"),  # another prior
     ("callbacks/far_field", "inputs"),  # two latents
     ("callbacks/far_field", "magnitude"),  # a complex object

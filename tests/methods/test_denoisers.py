@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import deepinv
 import pytest
@@ -18,12 +20,14 @@ from metadip.methods import (
     DenoiserReconstructor,
     DRUNet,
     LearnedDenoiser,
+    PnPADMM,
     Wavelet,
 )
 from metadip.methods import denoisers as module
+from metadip.methods.denoisers import of_one_reconstruction
 from metadip.metrics import psnr_db
 from metadip.tasks import DenoisingTask
-from metadip.types import UserError
+from metadip.types import InverseProblem, UserError
 
 NOISE_STD = 25 / 255
 MAKE: dict[str, Callable[[], Denoiser]] = {
@@ -79,6 +83,42 @@ def test_a_learned_prior_is_a_denoiser_of_deepinvs_plug_and_play():
     )
     x_hat = model(y, physics)
     assert psnr_db(x_hat, x).item() > psnr_db(y + 0.5 * (1 - mask), x).item() + 4
+
+
+def test_added_noise_hides_what_does_not_look_like_noise():
+    """With lost pixels, the network alone keeps the holes; noise of a falling level closes them."""
+    x = picture(40, 44)
+    mask = (torch.rand(1, 40, 44, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    problem = InverseProblem(
+        mask * x, deepinv.physics.Inpainting((3, 40, 44), mask=mask), (3, 40, 44)
+    )
+    found = {}
+    for add_noise in (False, True):
+        method = PnPADMM(
+            metadip.denoiser("photo_denoiser", add_noise=add_noise),
+            strength=0.02, penalty=0.2, iterations=15,
+        )  # fmt: skip
+        found[add_noise] = method.reconstruct([problem])[0].x_hat
+        assert torch.equal(method.reconstruct([problem])[0].x_hat, found[add_noise])
+    assert psnr_db(found[True], x).item() > psnr_db(found[False], x).item() + 5
+
+
+def unchanged(problems: list[InverseProblem], *_: Any, **__: Any) -> list[SimpleNamespace]:
+    return [SimpleNamespace(x_hat=problem.y) for problem in problems]
+
+
+def test_added_noise_is_of_the_level_told_and_of_one_seed(monkeypatch: pytest.MonkeyPatch):
+    denoiser = LearnedDenoiser("photo_denoiser", add_noise=True, seed=1)
+    monkeypatch.setattr("metadip.methods.learned_denoiser.fit", unchanged)
+    x = torch.full((1, 3, 64, 64), 0.5)
+    first, again = denoiser(x, 0.2), denoiser(x, 0.2)
+    assert (first - x).std().item() == pytest.approx(0.2, rel=0.03)
+    assert torch.equal(first, again)
+    going_on = of_one_reconstruction(denoiser)
+    assert torch.equal(going_on(x, 0.2), first)
+    assert not torch.equal(going_on(x, 0.2), first)
+    assert torch.equal(LearnedDenoiser("photo_denoiser")(x, 0.2), x)
+    assert not torch.equal(LearnedDenoiser("photo_denoiser", add_noise=True)(x, 0.2), first)
 
 
 def test_a_prior_that_does_not_see_the_image_is_no_denoiser():

@@ -20,6 +20,7 @@ from metadip.methods.method import Method
 from metadip.methods.net_pgd import NetPGD, Projection
 from metadip.methods.network_prior import DIPDenoiser
 from metadip.methods.pnp import PnPADMM
+from metadip.methods.refinement import Refinement
 from metadip.methods.restarts import Restarted
 from metadip.methods.richardson_lucy import RichardsonLucy
 from metadip.methods.warm_starts import SingleImageStart, from_single_image, from_weights
@@ -48,6 +49,7 @@ __all__ = [
     "NetPGD",
     "PnPADMM",
     "Projection",
+    "Refinement",
     "Restarted",
     "RichardsonLucy",
     "SelfDeblur",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +14,50 @@ from torch import Tensor
 from metadip.checkpoint import load_prior
 from metadip.fitting import fit
 from metadip.prior_files import DEFAULT
+from metadip.seeding import Stream, generator_of
 from metadip.types import InverseProblem, UserError
 
 
-def denoiser(ckpt: str | Path = DEFAULT) -> LearnedDenoiser:
+def denoiser(
+    ckpt: str | Path = DEFAULT, *, add_noise: bool = False, seed: int = 0
+) -> LearnedDenoiser:
     """Return a learned prior as a ``deepinv.models.Denoiser``; see ``LearnedDenoiser``.
 
     Example:
         >>> import deepinv, metadip
         >>> prior = deepinv.optim.PnP(denoiser=metadip.denoiser("photo"))
     """
-    return LearnedDenoiser(ckpt)
+    return LearnedDenoiser(ckpt, add_noise=add_noise, seed=seed)
 
 
 class LearnedDenoiser(Denoiser):
     """Denoise with the first pass of a learned prior that sees the image, such as ``photo``.
 
-    It is blind: what it removes depends on the image, not on the noise level that it is told. It
-    is a denoiser of deepinv, for its plug-and-play methods, and takes images of any size: ``photo``
-    of 1 to 4 channels, ``photo_denoiser`` of three.
+    It is blind: what it removes depends on the image, not on the noise level that it is told. An
+    iteration with it leaves alone what does not look like noise, such as lost pixels.
+    ``add_noise`` adds noise of that level first, which hides such errors: they go with the noise,
+    the more the higher the level (stochastic denoising regularisation).
+
+    It is a denoiser of deepinv, for its plug-and-play methods, and takes images of any size:
+    ``photo`` of 1 to 4 channels, ``photo_denoiser`` of three.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of training.
+        add_noise: add noise of the level told before denoising; for iterations, not for an image
+            that is noisy already.
+        seed: of that noise. Each reconstruction, or call outside of one, draws the same.
     Raises:
         UserError: If the prior does not see the image, or cannot be loaded; when called, if it does
             not take images of so many channels.
+    References:
+        Renaud et al. (2024), Plug-and-play image restoration with stochastic denoising
+        regularization, arXiv:2402.01779. Kadkhodaie and Simoncelli (2020), arXiv:2007.13640.
     """
 
-    def __init__(self, ckpt: str | Path) -> None:
+    def __init__(self, ckpt: str | Path, *, add_noise: bool = False, seed: int = 0) -> None:
         super().__init__()
+        self.add_noise, self.seed = add_noise, seed
+        self._generator: torch.Generator | None = None
         self.learned = load_prior(ckpt)
         self.prior = self.learned.prior
         if not self.prior.any_size:
@@ -49,8 +65,16 @@ class LearnedDenoiser(Denoiser):
                 f"denoiser.ckpt={ckpt} writes images from a latent: it denoises by a fit"
             )
 
+    def of_one_reconstruction(self) -> LearnedDenoiser:
+        """Return a denoiser whose calls draw their noise one after another."""
+        going_on = copy.copy(self)
+        going_on._generator = generator_of(self.seed, Stream.STEPS)
+        return going_on
+
     def forward(self, x: Tensor, sigma: float | Tensor | None = None, **kwargs: Any) -> Tensor:
-        """Return the images (B, C, H, W) with less noise; ``sigma`` is not used."""
+        """Return the images (B, C, H, W) with less noise; ``sigma`` is used by ``add_noise``."""
+        if self.add_noise:
+            x = self._noisier(x, 0.0 if sigma is None else sigma)
         shape = x.shape[1], x.shape[2], x.shape[3]
         try:
             prior = self.prior.with_channels(shape[0])
@@ -60,3 +84,9 @@ class LearnedDenoiser(Denoiser):
         learned = self.learned
         results = fit(problems, prior, learned.objective, learned.optimizer, steps=0)
         return torch.cat([result.x_hat for result in results]).to(x.dtype)
+
+    def _noisier(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        generator = self._generator or generator_of(self.seed, Stream.STEPS)
+        noise = torch.randn(x.shape, generator=generator).to(x)
+        return x + noise * level.reshape(-1, 1, 1, 1)

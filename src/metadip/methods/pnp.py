@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -63,11 +63,11 @@ class PnPADMM(Iterative):
                 f"{strength}, {penalty} and {iterations}"
             )
         images = partial(_images, strength=strength, penalty=penalty, iterations=iterations)
-        super().__init__(denoiser, images=images, steps=iterations, check=_check, rescale=True)
+        super().__init__(denoiser, images=images, steps=iterations, check=check_pnp, rescale=True)
         self.strength, self.penalty, self.iterations = strength, penalty, iterations
 
 
-def _check(problem: InverseProblem, denoiser: Denoiser, task: str) -> None:
+def check_pnp(problem: InverseProblem, denoiser: Denoiser, task: str) -> None:
     """Raise ``UserError`` unless A is linear or a magnitude, and y real."""
     if not isinstance(problem.physics, LinearPhysics | Magnitude):
         raise UserError(
@@ -85,25 +85,45 @@ def _images(
     problem: InverseProblem, denoiser: Denoiser, *, strength: float, penalty: float, iterations: int
 ) -> Iterator[Tensor]:
     """Yield the start and then v of each iteration."""
-    v, update = start_of(problem), data_update(problem, penalty=penalty)
-    denoise = of_one_reconstruction(denoiser)
+    levels = strengths(strength, iterations)
+    return images_from(start_of(problem), problem, denoiser, levels=levels, penalty=penalty)
+
+
+def images_from(
+    v: Tensor,
+    problem: InverseProblem,
+    denoiser: Denoiser,
+    *,
+    levels: Sequence[float],
+    penalty: float,
+) -> Iterator[Tensor]:
+    """Yield v as given and then of each iteration, see ``PnPADMM``.
+
+    Args:
+        v: where to start, (1, C, H, W).
+        problem: to solve.
+        denoiser: of the iterations.
+        levels: strength of the denoiser in each iteration.
+        penalty: rho.
+    """
+    update, denoise = data_update(problem, penalty=penalty), of_one_reconstruction(denoiser)
     u = torch.zeros_like(v)
     yield v
-    for level in strengths(strength, iterations):
+    for level in levels:
         x = update(v - u)
         v = denoise(x + u, level)
         u = u + x - v
         yield v
 
 
-def strengths(last: float, count: int) -> list[float]:
-    """Return ``count`` denoiser strengths that fall geometrically to the last.
+def strengths(last: float, count: int, first: float = FIRST_STRENGTH) -> list[float]:
+    """Return ``count`` denoiser strengths that fall geometrically from the first to the last.
 
     Example:
         >>> [round(strength, 3) for strength in strengths(0.05, 3)]
         [0.5, 0.158, 0.05]
     """
-    first = max(last, FIRST_STRENGTH)
+    first = max(last, first)
     return [last * (first / last) ** (k / max(count - 1, 1)) for k in reversed(range(count))]
 
 
