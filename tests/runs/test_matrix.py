@@ -57,6 +57,7 @@ SETTINGS: dict[str, list[str]] = {
     "lasso": ["method.iterations=2"],
     "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
+    "refined": ["method.first.steps=2", "pnp.iterations=2"],
     "self_guided": SMALL,
     "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
     "hio_double_dip": [
@@ -149,6 +150,7 @@ SERVED = {
     "hio": FAR_FIELD,
     "hio_double_dip": FAR_FIELD,
     "pnp_admm": set(TASKS) - BLIND - FAR_FIELD,
+    "refined": set(TASKS) - {"mri"} - BLIND - FAR_FIELD,  # its denoiser is for three channels
     "richardson_lucy": BLIND,
     "selfdeblur": BLIND,
 }  # method -> the tasks that it serves; others serve all where nothing is hidden
