@@ -32,6 +32,8 @@ OTHERS = {  # presets that differ from the default on purpose
 NEEDED = {  # what a choice asks the user for
     ("data", "folder"): ["data.root=photos"],
     ("method", "edip"): ["method.ckpt=prior.safetensors"],
+    ("method", "dip_flash"): ["prior.latent.file=flash.png"],
+    ("prior", "guided"): ["prior.latent.file=flash.png", "method=dip"],
 }
 # Arguments that the program hands over, by constructor.
 PROGRAM_ARGUMENTS = {

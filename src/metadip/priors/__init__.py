@@ -4,6 +4,7 @@ from metadip.priors.blind import ImageAndKernel, KernelMLP
 from metadip.priors.coarse_latent import CoarseLatent
 from metadip.priors.conv_decoder import ConvDecoder
 from metadip.priors.deep_decoder import DeepDecoder
+from metadip.priors.guide_image import GuideImage
 from metadip.priors.informed_network import InformedNetwork
 from metadip.priors.inputs import BackProjection, Coordinates, Meshgrid, NetworkInput
 from metadip.priors.kernel_siren import KernelSiren
@@ -12,6 +13,7 @@ from metadip.priors.latent_network import LatentNetwork
 from metadip.priors.magnitude_and_phase import MagnitudeAndPhase
 from metadip.priors.net_decoder import NetDecoder
 from metadip.priors.outliers import WithOutliers
+from metadip.priors.pixel_grid import PixelGrid
 from metadip.priors.random_projector import GaussianLatent, RandomProjector
 from metadip.priors.representation import INPUTS, Representation, draw_weights
 from metadip.priors.residual_unet import ResidualUNet
@@ -33,6 +35,7 @@ __all__ = [
     "Coordinates",
     "DeepDecoder",
     "GaussianLatent",
+    "GuideImage",
     "ImageAndKernel",
     "InformedNetwork",
     "KernelMLP",
@@ -43,6 +46,7 @@ __all__ = [
     "Meshgrid",
     "NetDecoder",
     "NetworkInput",
+    "PixelGrid",
     "RandomProjector",
     "Representation",
     "ResidualUNet",
