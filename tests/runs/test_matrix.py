@@ -57,7 +57,7 @@ SETTINGS: dict[str, list[str]] = {
     "lasso": ["method.iterations=2"],
     "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
-    "refined": ["method.first.steps=2", "pnp.iterations=2"],
+    "refined": ["method.first.steps=2", "method.iterations=2"],
     "self_guided": SMALL,
     "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
     "hio_double_dip": [
