@@ -3,7 +3,8 @@
 import copy
 import csv
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from metadip.meta.meta_module import GROUPS
 from metadip.metrics import psnr_db
 from metadip.priors import LatentNetwork, Representation
 from metadip.tasks import DenoisingTask
-from metadip.types import InverseProblem
+from metadip.types import InverseProblem, UserError
 from tests.fitting.tiny import image
 from tests.meta.tiny_training import (
     OUTER,
@@ -63,6 +64,31 @@ def test_a_batch_that_is_not_finite_is_skipped_and_counted(tmp_path: Path):
     for step, (weight_lr, step_size_lr) in enumerate(record.lrs):
         assert weight_lr == pytest.approx(0.01 * factor(step))
         assert step_size_lr == pytest.approx(0.02 * factor(step))
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Change a field of every problem."""
+
+    changes: Mapping[str, Any]
+
+    def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
+        problem = DenoisingTask(0.1, clip=False).measure(x, seed=seed, name=name)
+        return replace(problem, **self.changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"unknown": ("filter",)}, r"this one hides filter: tell it \(task\.known=true\)"),
+        ({"image_shape": (2, *SHAPE[1:])}, "the task has images of 2 channels, and the prior"),
+    ],
+)
+def test_tasks_that_cannot_be_trained_on_are_refused(
+    changes: Mapping[str, Any], text: str, tmp_path: Path
+):
+    with pytest.raises(UserError, match=text):
+        tiny_trainer(tmp_path, max_steps=1).fit(tiny_module(), tiny_data(task=Changed(changes)))
 
 
 def test_everything_that_is_learned_moves_and_step_sizes_stay_in_bounds(tmp_path: Path):

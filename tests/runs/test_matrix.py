@@ -118,7 +118,12 @@ STEPS = (
     "spectral",
     "supervised",
 )
-WEIGHTLESS = {"drunet", "edip", "dip_flash", *({"dncnn"} if find_spec("scico") is None else ())}  # weights or a picture apart
+WEIGHTLESS = {
+    "drunet",
+    "edip",
+    "dip_flash",
+    *({"dncnn"} if find_spec("scico") is None else ()),
+}  # weights or a picture apart
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = (
     "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi", "hio",

@@ -19,9 +19,25 @@ from metadip.fitting import MomentumSGD, Sum, fit
 from metadip.meta.learners import Learner
 from metadip.metrics import psnr_db
 from metadip.priors import Representation
-from metadip.types import FitResult, FitState, InverseProblem
+from metadip.types import FitResult, FitState, InverseProblem, UserError
 
 GROUPS = ("weights", "step_sizes", "latent")  # of the outer optimiser, in order
+
+
+def check_trainable(prior: Representation, problems: Sequence[InverseProblem]) -> None:
+    """Raise ``UserError`` if the operator of a task is hidden, or its images do not fit a prior."""
+    for problem in problems:
+        if problem.unknown:
+            raise UserError(
+                "training needs tasks whose operator is known, and this one hides "
+                f"{', '.join(problem.unknown)}: tell it (task.known=true) or train on another task"
+            )
+        channels = problem.image_shape[0]
+        if channels != prior.image_channels:
+            raise UserError(
+                f"the task has images of {channels} channels, and the prior makes "
+                f"{prior.image_channels}: train on another task, or a prior of {channels}"
+            )
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,7 @@ class MetaModule(pl.LightningModule):
 
     def training_step(self, batch: list[InverseProblem], batch_idx: int) -> Tensor:
         """Return the mean outer loss of the batch's tasks."""
+        check_trainable(self.prior, batch)
         loss, step_errors = self.learner.outer_loss(
             self.prior,
             self.inner_optimizer,
@@ -193,6 +210,7 @@ class MetaModule(pl.LightningModule):
 
     def validation_step(self, batch: list[InverseProblem], batch_idx: int) -> None:
         """Fit each validation task from the current start for the last of ``val_steps``."""
+        check_trainable(self.prior, batch)
         results = fit(
             batch,
             self.prior,
