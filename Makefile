@@ -1,9 +1,10 @@
 # `make` lists the targets. Each one creates the environment (.venv) first if it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help env install demo format lint type test test-all attack smoke check bench docs-tables clean
+.PHONY: help env install demo format lint type test test-all attack smoke check bench docs docs-tables clean
 
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
+DOCS_STAMP := .venv-docs/.installed
 SMOKE := outputs/smoke
 JOBS ?= 2
 
@@ -62,8 +63,13 @@ bench: env ## time of a fit step, and gradients, memory and time of meta-trainin
 docs-tables: env ## write the tables of README, docs and model cards from benchmarks/results
 	$(PYTHON) benchmarks/document_tables.py
 
+# In an environment of its own, so that .venv has only what development needs.
+docs: $(DOCS_STAMP) ## build the site into build/site; the examples run, a few minutes the first time
+	.venv-docs/bin/python -m sphinx -W --keep-going -q -d build/doctrees docs build/site
+	@echo "site: build/site/index.html"
+
 clean: ## remove caches, builds and the output of smoke; .venv and other results stay
-	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache build dist $(SMOKE)
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache build dist docs/gallery docs/api/generated $(SMOKE)
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --upgrade: a lock file left behind by an older pyproject.toml decides nothing.
@@ -72,6 +78,12 @@ $(STAMP): pyproject.toml | $(UV)
 	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --upgrade --compile-bytecode --no-progress --quiet || { echo "make env: the \
 	environment could not be created; it needs the package index, a C compiler and Python 3.11 to 3.13 \
 	with its headers (Debian: apt install gcc python3-dev)" >&2; exit 1; }
+	@touch $@
+
+$(DOCS_STAMP): pyproject.toml | $(UV)
+	@echo "creating the environment of the site in .venv-docs"
+	@UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --upgrade --no-dev --group docs --no-progress --quiet || { echo "make docs: \
+	the environment could not be created; it needs the package index and Python 3.11 to 3.13" >&2; exit 1; }
 	@touch $@
 
 # pip --target leaves the system's Python alone and works where pip refuses to install into it.

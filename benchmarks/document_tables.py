@@ -42,7 +42,7 @@ from metadip.types import UserError
 
 REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/*.md", "src/metadip/released/*.md")
+DOCUMENTS = ("README.md", "docs/**/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
 ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 BEST = ":best"  # after a method: its best step

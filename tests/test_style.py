@@ -20,7 +20,7 @@ PACKAGE = [file for file in CODE if REPO / "src" in file.parents]
 HEAVY = ("learn2learn", "deepinv", "wandb", "kornia", "matplotlib")
 TARGETS = (
     *("help", "env", "install", "demo", "format", "lint", "type"),
-    *("test", "test-all", "attack", "smoke", "check", "bench", "clean"),
+    *("test", "test-all", "attack", "smoke", "check", "bench", "docs", "clean"),
 )
 
 # Written in pieces, so that this file does not find itself.

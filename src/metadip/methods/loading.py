@@ -37,7 +37,8 @@ def load(
         beyond: rule past the learned step sizes, "hold", "average", "decay" or "adam" (see
             ``metadip.fitting.MomentumSGD``); None keeps the prior's own rule.
         adam_lr: step size of "adam", above 0; None keeps the prior's own. Images larger than those
-            that a prior was learned on may need a larger one, see ``docs/meta_training.md``.
+            that a prior was learned on may need a larger one, see
+            ``docs/records/meta_training.md``.
         tolerance: stop an image at a step that changes less than this fraction of it, see
             ``metadip.callbacks.Converged``; 0 takes all steps; None is 1e-3 for priors that see the
             image, and 0 for others.
