@@ -15,8 +15,8 @@ Only images count that all methods shown have seen; how many stands in brackets.
 best step of a method, which the truth has to choose, ``dip:last`` its last single step, neither
 averaged nor chosen, and ``dip:steps`` the median of the steps after which it is as good as the
 result of the table's reference, "never" counting as more than any. ``tasks=`` and ``sets=`` choose
-and order. The best of a row and set is bold, what only the truth can choose aside. Labels are those
-of conf/table.
+and order; by default, all with results. The best of a row and set is bold, what only the truth can
+choose aside. Labels are those of conf/table.
 Other results, of the scripts in this folder, are shown row by row, with all columns or those named:
 
     <!-- rows threads: columns=size_px,threads,wall_ms -->
@@ -105,12 +105,12 @@ def table_of(name: str, asked: str) -> str:
     if unknown := [word for word in asked.split() if word.split("=")[0] not in OPTIONS]:
         raise UserError(f"table {name}: unknown option '{unknown[0]}'")
     cells, table = cells_of(name), config.compose("benchmark", [f"table={name}"]).table
-    chosen = Chosen(
-        *(_chosen(options.get(kind), [*table[kind]]) for kind in ("methods", "tasks", "sets"))
-    )
-    for at, items in enumerate(chosen):
-        there = {place[at] for place in cells}
-        if missing := [item for item in items if item not in there]:
+    kinds = ("methods", "tasks", "sets")
+    there = {kind: {place[at] for place in cells} for at, kind in enumerate(kinds)}
+    every = {kind: [key for key in table[kind] if key in there[kind]] for kind in kinds}
+    chosen = Chosen(*(_chosen(options.get(kind), every[kind]) for kind in kinds))
+    for kind, items in zip(kinds, chosen, strict=True):
+        if missing := [item for item in items if item not in there[kind]]:
             raise UserError(f"table {name}: results have nothing on '{missing[0]}'")
 
     def label(kind: str, key: str) -> str:
