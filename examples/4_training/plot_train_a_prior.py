@@ -4,7 +4,7 @@ Train a prior
 
 Meta-training learns what a fit starts from. This is a training of half a minute on small patches
 of scikit-image's pictures, by ``task=mixture``: noise and lost pixels. It shows the way; the
-released priors took an hour and more.
+released priors took 45 minutes and more.
 """
 
 import tempfile
