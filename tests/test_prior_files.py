@@ -46,20 +46,20 @@ def test_a_released_prior_goes_first_and_other_files_are_not_seen(own: Path):
 
 def test_a_folder_that_does_not_exist_is_told(own: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("METADIP_PRIORS", str(own / "nowhere"))
-    with pytest.raises(UserError, match="METADIP_PRIORS=.*nowhere is not a folder, and ckpt is"):
+    with pytest.raises(UserError, match=r"METADIP_PRIORS=.*nowhere is not a folder, and ckpt is"):
         resolve("mine")
     assert resolve("photo").is_file()
 
 
-class NotHere(OSError):
+class NotHereError(OSError):
     """Stands for LocalEntryNotFoundError: the hub cannot be reached."""
 
 
-class NoRepository(OSError):
+class NoRepositoryError(OSError):
     """Stands for RepositoryNotFoundError."""
 
 
-class NoFile(OSError):
+class NoFileError(OSError):
     """Stands for EntryNotFoundError."""
 
 
@@ -78,9 +78,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     library, errors = ModuleType("huggingface_hub"), ModuleType("huggingface_hub.errors")
     vars(library).update(hf_hub_download=download, errors=errors)
     vars(errors).update(
-        LocalEntryNotFoundError=NotHere,
-        RepositoryNotFoundError=NoRepository,
-        EntryNotFoundError=NoFile,
+        LocalEntryNotFoundError=NotHereError,
+        RepositoryNotFoundError=NoRepositoryError,
+        EntryNotFoundError=NoFileError,
     )
     monkeypatch.setitem(sys.modules, "huggingface_hub", library)
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
@@ -116,9 +116,15 @@ def test_what_could_hold_code_is_not_fetched(hub: SimpleNamespace, name: str, te
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (NotHere("long\ntext"), "ckpt=hf://a/b is not on this machine, and the hub cannot be rea"),
-        (NoRepository("long\ntext"), "ckpt=hf://a/b: there is no repository a/b for you"),
-        (NoFile("long\ntext"), "ckpt=hf://a/b: the repository a/b has no file prior.safetensors"),
+        (
+            NotHereError("long\ntext"),
+            "hf://a/b is not on this machine, and the hub cannot be",
+        ),
+        (NoRepositoryError("long\ntext"), "ckpt=hf://a/b: there is no repository a/b for you"),
+        (
+            NoFileError("long\ntext"),
+            "hf://a/b: the repository a/b has no file prior.safetens",
+        ),
         (OSError("403 Forbidden\nmore"), "ckpt=hf://a/b cannot be fetched: 403 Forbidden$"),
     ],
 )

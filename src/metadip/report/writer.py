@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from metadip.callbacks.oracle import peak_of_curve
 from metadip.files import write_json
 from metadip.metrics import reconstruction_metrics
+from metadip.report.curve_figures import has_curves, save_curves
 from metadip.report.deep_images import depth_of, save_deep_image
 from metadip.report.extra_pictures import (
     kernel_of,
@@ -23,9 +24,7 @@ from metadip.report.extra_pictures import (
 from metadip.report.figures import (
     Panel,
     comparison_panels,
-    has_curves,
     save_comparison,
-    save_curves,
     save_image,
 )
 from metadip.report.maps import map_facts, save_array, save_map
