@@ -36,7 +36,7 @@ VALUES = {
     "psnr_db": float, "ssim": float, "nmse": float, "seconds": float, "steps": int,
     "best_psnr_db": float, "best_step": int, "last_psnr_db": float, "relative_error": float,
     "phase_psnr_db": float, "blind.kernel_similarity": float, "count": int, "ratio": float,
-    "made_on": str, "default": str, "command": str, "peak_mib": float, "worst_fall_db": float,
+    "made_on": str, "default": str, "command": str, "peak_mib": float, "value": float,
 }  # fmt: skip
 BY_ENDING = {"_ms": float, "_s": float, "_db": float, "_mib": float, "_mb": float, "_ratio": float}
 RECORD = {"command": str, "date": str, "machine": str, "versions": dict}
