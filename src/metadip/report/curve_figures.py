@@ -74,6 +74,8 @@ def draw_fit(
     chosen_step: int | None = None,
 ) -> None:
     """Draw the curves of a fit, one axis each of ``drawable_axes``, and mark where it ended."""
+    from matplotlib.ticker import MaxNLocator
+
     if chosen_step is None:
         chosen_step = chosen_step_of(curves)
     marks = {"stopped": (stop_step, ":"), "chosen": (chosen_step, "--")}
@@ -87,6 +89,7 @@ def draw_fit(
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
     axes[-1].set_xlabel("step (weight updates)")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def has_curves(curves: Mapping[str, Tensor]) -> bool:
