@@ -59,7 +59,7 @@ def record(path: Path, command: str, *, note: str = "") -> None:
     content = {
         "command": command,
         "date": datetime.date.today().isoformat(),
-        "machine": f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {gpu}",
+        "machine": f"{facts['cpu']}, {facts['cores']} cores, threads: {facts['threads']}, {gpu}",
         "versions": {
             "metadip": (git_commit() or "none")[:10],
             **{name: version(name) for name in PACKAGES},

@@ -20,6 +20,7 @@ from metadip.report.figures import (
 )
 from metadip.report.gif import FitGif
 from metadip.report.loggers import wandb_logger
+from metadip.report.online import log_run, log_table
 from metadip.report.provenance import git_commit, machine, save_provenance
 from metadip.report.run_page import write_run_page
 from metadip.report.showing import show
@@ -48,6 +49,8 @@ __all__ = [
     "git_commit",
     "keep_earlier",
     "locked",
+    "log_run",
+    "log_table",
     "lpips",
     "machine",
     "markdown_table",
