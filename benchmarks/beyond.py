@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_records import record
 from tqdm import tqdm
 
 from metadip import config, load
 from metadip.callbacks import OraclePSNR
 from metadip.data import CelebA, NaturalPatches, SampleKey, seed_of
 from metadip.fitting.momentum_sgd import BEYOND
-from metadip.report import markdown_table, prepare_folder, write_json
+from metadip.report import markdown_table, prepare_folder, write_csv, write_json
 from metadip.types import InverseProblem, UserError
 
 TASKS = ("denoise", "cs", "cpr")
@@ -125,6 +126,24 @@ def rows_of(curves: Curves) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: TASKS.index(row["task"]))
 
 
+def write(path: Path, rows: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+    """Write the rows as a CSV with its record."""
+    named = [
+        {"task": row["task"], "rule": row["rule"], "count": row["fits"]}
+        | {f"psnr_{key}_db": value for key, value in row.items() if key.isdigit()}
+        | {"worst_fall_db": row["dip"]}
+        for row in rows
+    ]
+    write_csv(path, named)
+    words = ["--images", "FACES"] if options.natural is None else ["--natural", "BSDS500"]
+    for name in ("split", "ckpt", "size", "tasks", "rules", "adam_lr", "count", "steps"):
+        value = getattr(options, name)
+        if value is not None:
+            listed = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, listed)]
+    record(path, " ".join(["python", "benchmarks/beyond.py", *words]))
+
+
 def over_tasks(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row per rule: the mean PSNR over tasks, and the largest of the drops."""
     lines = []
@@ -156,6 +175,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--natural", type=Path, help="photographs, cut into patches")
     parser.add_argument("--split", default="val", help="which of them")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file per fit goes here")
+    parser.add_argument("--csv", type=Path, help="the table as a CSV, with its record")
     parser.add_argument("--ckpt", default="faces64", help="a released name or a file")
     parser.add_argument("--rules", nargs="+", choices=BEYOND, default=list(BEYOND))
     parser.add_argument("--adam-lr", nargs="+", type=float, help="step sizes of adam to compare")
@@ -184,6 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         prepare_folder(options.out)
         rows = rows_of(measure_all(options))
+        if options.csv:
+            write(options.csv, rows, options)
         rows += over_tasks(rows)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -21,6 +21,9 @@ Other results, of the scripts in this folder, are shown row by row, with all col
 
     <!-- rows threads: columns=size_px,threads,wall_ms -->
     <!-- end of rows -->
+
+Rows can be chosen by words after the columns, ``prior=photo,mixed64``; ``document_values.py`` does
+single figures.
 """
 
 from __future__ import annotations
@@ -36,13 +39,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cells_csv import NEVER, write_cells
+from document_values import with_values
+from result_records import record_run
 
 from metadip import config
 from metadip.types import UserError
 
 REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/**/*.md", "src/metadip/released/*.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
 ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 BEST = ":best"  # after a method: its best step
@@ -67,13 +72,14 @@ class Chosen(NamedTuple):
 
 
 def take(run: Path, name: str) -> Path:
-    """Write the results of a run of benchmark.py as ``results/NAME.csv``; return its path.
+    """Write ``results/NAME.csv`` from a run of benchmark.py, and its record; return its path.
 
     Raises:
         UserError: If the folder has no finished cells.
     """
     path = RESULTS / f"{name}.csv"
     write_cells(run, path, config.compose("benchmark", [f"table={name}"]).table.reference)
+    record_run(run, path)
     return path
 
 
@@ -216,10 +222,11 @@ def rows_of(name: str, asked: str) -> str:
     path = _result(name)
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    key, _, words = asked.partition("=")
-    columns = _chosen(words, list(rows[0]))
-    if key not in ("", "columns") or not set(columns) <= rows[0].keys():
+    options = dict(word.partition("=")[::2] for word in asked.split())
+    columns = _chosen(options.pop("columns", None), list(rows[0]))
+    if not {*columns, *options} <= rows[0].keys():
         raise UserError(f"rows {name}: '{asked}' must be columns= and some of {', '.join(rows[0])}")
+    rows = [row for row in rows if all(row[k] in v.split(",") for k, v in options.items())]
     lines = [[column.replace("_", " ") for column in columns], ["---"] * len(columns)]
     lines += [[_number(row[column]) for column in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -241,9 +248,10 @@ def _result(name: str) -> Path:
 
 
 def renewed(text: str) -> str:
-    """Return a document with its tables written anew."""
+    """Return a document with its tables and figures written anew."""
     text = BLOCK.sub(lambda m: m[1] + table_of(m[2], m[3]) + m[4], text)
-    return ROWS.sub(lambda m: m[1] + rows_of(m[2], m[3]) + m[4], text)
+    text = ROWS.sub(lambda m: m[1] + rows_of(m[2], m[3]) + m[4], text)
+    return with_values(text, _result)
 
 
 def documents() -> list[Path]:

@@ -30,7 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import truediv
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,9 +38,10 @@ from typing import Any, NamedTuple
 import torch
 from outer_step import ENGINES, build, wait
 from peak import MALLOC, MIB, peak_bytes
+from result_records import record
 from tqdm import tqdm
 
-from metadip.report import atomic_path, markdown_table
+from metadip.report import atomic_path, markdown_table, write_csv
 
 GRADIENT_SIZE_PX = 32
 QUICK = {"size": 16, "inner_steps": 3, "curve": [3, 6], "tasks": 1, "rounds": 1}
@@ -143,6 +144,21 @@ def draw(path: Path, curves: dict[str, dict[int, float]], title: str) -> None:
             figure.savefig(temporary, format="png")
 
 
+def write(out: Path, content: Mapping[str, Any]) -> None:
+    """Write the content of the JSON line as CSVs, with their records."""
+    ratios = [{"name": k, "value": v} for k, v in content.items() if isinstance(v, float)]
+    memory: dict[str, dict[int, float]] = content["memory_mib"]
+    curve = [
+        {"inner_steps": k, **{f"{e}_mib": c.get(k) for e, c in memory.items()}}
+        for k in memory["functional"]
+    ]
+    told = ("size", "inner_steps", "tasks", "rounds", "threads")
+    flags = " ".join(f"--{name.replace('_', '-')} {content[name]}" for name in told)
+    for name, rows in (("meta_engine", ratios), ("meta_engine_memory", curve)):
+        write_csv(out / f"{name}.csv", rows)
+        record(out / f"{name}.csv", f"python benchmarks/meta_engine.py {flags}")
+
+
 def summary(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; return the content of the JSON line."""
     k, longest = options.inner_steps, max(options.inner_steps, *options.curve)
@@ -189,6 +205,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="timed outer steps of each engine")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, help="folder of two CSVs: numbers, and memory over K")
     parser.add_argument("--picture", type=Path, help="PNG of memory over K")
     parser.add_argument("--quick", action="store_true", help="small and short: no results")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -215,6 +232,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [{"K": k, **{e: c.get(k) for e, c in memory.items()}} for k in memory["functional"]]
     print("Peak memory of an outer step above the idle process (MiB)")
     print(markdown_table(rows, {name: name for name in rows[0]}, dict.fromkeys(ENGINES, ".0f")))
+    if options.out:
+        write(options.out, content)
     if options.picture:
         draw(options.picture, memory, f"{options.size} px, tasks at a time: {options.tasks}")
     if options.json:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_records import record
 
 from metadip import config, runs
 from metadip.data import CelebA, ImageSource, NaturalPatches, SampleKey, seed_of
@@ -95,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                     writer.writeheader()
                     writer.writerows(rows)
+    command = "python benchmarks/released_scores.py --faces FACES --natural BSDS500 --priors"
+    asked = f"{' '.join(options.priors)} --count {options.count} --out {options.out.name}"
+    record(options.out, f"{command} {asked}")
     return 0
 
 

@@ -137,3 +137,39 @@ def test_rows_of_other_results_are_shown(script, results: Path):
     assert "| 128 | 12 | busy |" in every
     with pytest.raises(UserError, match="must be columns= and some of size_px, ms, note"):
         script.renewed(f"<!-- rows times: columns=s -->\n{end}")
+
+
+def test_rows_are_chosen_by_their_values(script, results: Path):
+    (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
+    begin, end = "<!-- rows times: columns=ms note=busy,other -->\n", "<!-- end of rows -->"
+    assert script.renewed(begin + end) == f"{begin}| ms |\n| --- |\n| 12 |\n{end}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("column=ms", "7.57"),
+        ("column=ms note=idle digits=4", "3.1416"),
+        ("column=ms statistic=max digits=0", "12"),
+        ("column=ms statistic=count digits=0", "2"),
+    ],
+)
+def test_a_figure_in_a_sentence_comes_from_results(script, results: Path, asked: str, shown: str):
+    (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
+    text = "it takes <!-- value times: {} -->{}<!-- end --> ms"
+    assert script.renewed(text.format(asked, "old")) == text.format(asked, shown)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ("column=s", "value times: no column 's' in size_px, ms, note"),
+        ("column=ms note=none", "value times: no row has 'column=ms note=none'"),
+        ("column=note", "has values that are no numbers"),
+        ("column=ms statistic=sum", "statistic=sum is not mean, median, min, max, count"),
+    ],
+)
+def test_a_figure_that_results_lack_is_refused(script, results: Path, asked: str, text: str):
+    (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n")
+    with pytest.raises(UserError, match=text):
+        script.renewed(f"<!-- value times: {asked} --><!-- end -->")

@@ -19,7 +19,9 @@ from metadip.tasks import DenoisingTask, PhaseRetrievalTask, save_measurement
 from tests.tiny import INFER, REPO, TRAIN, infer, read_metrics, run_script, save_tiny_prior
 
 HEAVY = ("lightning", "deepinv", "learn2learn", "kornia", "matplotlib", "wandb")
-PICTURES = {"reconstruction.png", "comparison.png", "curves.png", "curves.json"}
+PICTURES = {
+    "reconstruction.png", "comparison.png", "measured.png", "curves.png", "curves.json",
+}  # fmt: skip
 RUN_FILES = {"metrics.json", "config.yaml", "environment.json", "inputs.json", "entries"}
 
 

@@ -26,6 +26,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "deepinv": ("physics/", "tasks/", "methods/"),
     "kornia": ("fitting/objectives.py", "physics/jpeg.py"),
     "torchmetrics": ("metrics.py", "meta/"),
+    "huggingface_hub": ("prior_files.py",),
     "wandb": (),  # through Lightning's logger only
 }
 TYPES_ONLY = {"deepinv": ("types.py",)}  # allowed under TYPE_CHECKING

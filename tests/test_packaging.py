@@ -1,7 +1,9 @@
 """What an installed package holds, and how it does without what it need not have."""
 
+import importlib
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -40,3 +42,39 @@ def test_the_wheel_is_small_and_whole(tmp_path: Path, repo: Path):
     assert [need for need in needs if "learn2learn" in need] == [
         "Requires-Dist: learn2learn==0.2.0; extra == 'train'"
     ]
+
+
+@pytest.mark.slow  # gets the package's dependencies from the package index
+def test_the_wheel_serves_in_a_fresh_environment(monkeypatch: pytest.MonkeyPatch, repo: Path):
+    monkeypatch.syspath_prepend(repo / "benchmarks")
+    script = importlib.import_module("fresh_install")
+    try:
+        script.find_uv()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    steps = [row["step"] for row in script.main([])]
+    assert steps == [
+        "environment", "install", "extras are absent", "metadip infer", "metadip train",
+        "metadip.demo",
+    ]  # fmt: skip
+
+
+def test_a_fresh_environment_has_no_compiler_and_nothing_of_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, repo: Path
+):
+    monkeypatch.syspath_prepend(repo / "benchmarks")
+    monkeypatch.setenv("PYTHONPATH", "src")
+    monkeypatch.setenv("CC", "gcc")
+    clean = importlib.import_module("fresh_install").clean_environment()
+    assert (clean["CC"], clean["CXX"]) == ("/bin/false", "/bin/false")
+    assert not any(name.startswith("PYTHON") for name in clean)
+
+
+def test_a_step_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch, repo: Path):
+    monkeypatch.syspath_prepend(repo / "benchmarks")
+    script = importlib.import_module("fresh_install")
+    failing = [("install", [sys.executable, "-c", "raise SystemExit('no wheel')"])]
+    monkeypatch.setattr(script, "find_uv", lambda: "uv")
+    monkeypatch.setattr(script, "steps_of", lambda *arguments: failing)
+    with pytest.raises(RuntimeError, match=r"3\.11: install: no wheel"):
+        script.try_wheel(Path("a.whl"), "3.11", [])

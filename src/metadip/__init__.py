@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from metadip.fitting import fit
     from metadip.methods import DIP, FitReconstructor, denoiser, load
     from metadip.prior_files import released
+    from metadip.report import show
     from metadip.types import InverseProblem, UserError
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ PUBLIC = {  # public name -> the module that it comes from
     "fit": "fitting",
     "load": "methods",
     "released": "prior_files",
+    "show": "report",
 }
 __all__ = [
     "DIP",
@@ -32,6 +34,7 @@ __all__ = [
     "fit",
     "load",
     "released",
+    "show",
 ]
 
 

@@ -48,6 +48,7 @@ class Script:
     trust: bool | None
     report: bool | None
     gif: bool
+    wandb: bool  # of benchmark.py too
     # train.py
     start: str | None
     checkpoint_minutes: Whole

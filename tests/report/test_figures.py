@@ -149,7 +149,7 @@ def test_curves(tmp_path: Path):
 def test_the_chosen_step_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: list[Any] = []
     monkeypatch.setattr(
-        "metadip.report.figures.save_figure", lambda path, figure: drawn.append(figure)
+        "metadip.report.curve_figures.save_figure", lambda path, figure: drawn.append(figure)
     )
     save_curves(tmp_path / "a.png", CURVES, stop_step=29)
     axes = drawn[0].axes
@@ -170,7 +170,7 @@ def test_what_a_rule_saw_is_drawn(
 ):
     drawn: list[Any] = []
     monkeypatch.setattr(
-        "metadip.report.figures.save_figure", lambda path, figure: drawn.append(figure)
+        "metadip.report.curve_figures.save_figure", lambda path, figure: drawn.append(figure)
     )
     curves = {
         "loss": CURVES["loss"],

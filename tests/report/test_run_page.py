@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import torch
 
-from metadip.report import run_page, write_run_page
+from metadip.report import run_page, save_image, write_run_page
 
 
 class Links(HTMLParser):
@@ -56,6 +57,26 @@ def test_a_single_image_has_its_pictures_in_the_run_folder_and_no_mean(tmp_path:
     text = page_of(tmp_path, metrics_of("photo"), single=True)
     assert "comparison.png" in Links(text).links
     assert ">mean<" not in text
+
+
+def test_a_slider_wipes_the_measurement_over_the_reconstruction(tmp_path: Path):
+    save_image(tmp_path / "measured.png", torch.rand(3, 8, 8))
+    save_image(tmp_path / "reconstruction.png", torch.rand(3, 8, 8))
+    page = Links(page_of(tmp_path, metrics_of("a'b"), single=True))
+    assert page.tags.count("input") == 1
+    assert page.links[-3:] == ["reconstruction.png", "measured.png", "comparison.png"]
+    assert 'class="stack small"' in (tmp_path / "report.html").read_text("utf-8")
+    save_image(tmp_path / "reconstruction.png", torch.rand(3, 8, 256))
+    assert 'class="stack"' in page_of(tmp_path, metrics_of("a"), single=True)
+
+
+def test_without_a_picture_of_the_measurement_there_is_no_slider(tmp_path: Path):
+    assert "input" not in Links(page_of(tmp_path, metrics_of("a"), single=True)).tags
+
+
+def test_settings_are_shown_as_text(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("note: <b>$x</b>\n")
+    assert "note: &lt;b&gt;$x&lt;/b&gt;" in page_of(tmp_path, metrics_of("a"), single=True)
 
 
 def test_names_and_reasons_are_text(tmp_path: Path):

@@ -21,7 +21,7 @@ def test_a_fit_that_diverged_at_once_has_its_entry(tmp_path: Path):
     ResultWriter(tmp_path, single=True).write(problem, diverged)
     entry = json.loads((tmp_path / "entries" / "image0.json").read_text("utf-8"))
     assert (entry["name"], entry["stop_reason"]) == ("image0", "diverged")
-    pictures = ["comparison.png", "reconstruction.png"]
+    pictures = ["comparison.png", "reconstruction.png"]  # the measurement has another shape
     assert sorted(os.listdir(tmp_path)) == sorted(["curves.json", "entries", *pictures])
     result = diverged._replace(curves={"loss": torch.ones(1)})
     ResultWriter(tmp_path, single=True).write(problem, result)

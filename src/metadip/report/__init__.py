@@ -10,18 +10,20 @@ from metadip.files import (
 )
 from metadip.metrics import lpips, nmse, psnr_db, reconstruction_metrics, ssim
 from metadip.report.benchmark import Table, read_cells, write_benchmark
+from metadip.report.curve_figures import save_curves
 from metadip.report.figures import (
     comparison_panels,
     contact_sheet,
     measurement_picture,
     save_comparison,
-    save_curves,
     save_image,
 )
 from metadip.report.gif import FitGif
 from metadip.report.loggers import wandb_logger
+from metadip.report.online import log_run, log_table
 from metadip.report.provenance import git_commit, machine, save_provenance
 from metadip.report.run_page import write_run_page
+from metadip.report.showing import show
 from metadip.report.tables import markdown_table, write_csv
 from metadip.report.writer import (
     ResultWriter,
@@ -47,6 +49,8 @@ __all__ = [
     "git_commit",
     "keep_earlier",
     "locked",
+    "log_run",
+    "log_table",
     "lpips",
     "machine",
     "markdown_table",
@@ -65,6 +69,7 @@ __all__ = [
     "save_curves",
     "save_image",
     "save_provenance",
+    "show",
     "ssim",
     "wandb_logger",
     "write_benchmark",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,20 +37,6 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8.0,
 }
 Panel = tuple[str, Tensor | None]
-# (label of the axis, logarithmic, curve -> its legend)
-CURVE_AXES: tuple[tuple[str, bool, dict[str, str]], ...] = (
-    ("loss", True, {"loss": "loss"}),
-    ("PSNR (dB)", False, {"psnr_db": "output", "psnr_raw_db": "single step"}),
-    ("variance", True, {"variance": "variance"}),
-    ("SV-ES error", True, {"self_validation": "error"}),
-    ("residual / noise", False, {"discrepancy": "residual"}),
-    ("blur / sharpness", True, {"blur_to_sharpness": "ratio"}),
-    (
-        "share fitted",
-        False,
-        {f"band_{i}": f"band {i}" for i in range(1, 6)},  # of spatial frequency, 1 the lowest
-    ),
-)
 
 
 def save_image(path: str | Path, x: Tensor) -> None:
@@ -135,74 +121,20 @@ def save_comparison(path: str | Path, panels: Sequence[Panel], *, title: str = "
     if not panels:
         raise ValueError("no panels to compare")
     figure, axes = new_figure(1, len(panels), PANEL_INCHES + (0.55 if title else 0.35))
+    draw_panels(axes, panels)
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    save_figure(path, figure)
+
+
+def draw_panels(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
+    """Draw titled images, one on each axis; None leaves it empty."""
     for ax, (name, image) in zip(axes, panels, strict=True):
         ax.set_title(name, fontsize=9, parse_math=False)
         ax.set_axis_off()
         if image is not None:
             pixels = to_pixels(image)
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    if title:
-        figure.suptitle(title, fontsize=10, parse_math=False)
-    save_figure(path, figure)
-
-
-def save_curves(
-    path: str | Path,
-    curves: Mapping[str, Tensor],
-    *,
-    stop_step: int | None = None,
-    chosen_step: int | None = None,
-    title: str = "",
-) -> None:
-    """Save the curves of a fit: loss, PSNR if known, and what a stopping rule saw.
-
-    Shape:
-        Each curve (steps + 1,), as in ``FitResult``; lines skip NaN.
-    Args:
-        path: the file.
-        curves: by name; those not in ``CURVE_AXES`` are left out.
-        stop_step: where a stopping rule ended the fit.
-        chosen_step: the step whose image was returned; None takes the last value of the
-            curve ``chosen_step`` if there is one.
-        title: above the curves.
-    Raises:
-        ValueError: If none of the known curves has a value.
-        UserError: If the file cannot be written.
-    """
-    import matplotlib as mpl
-
-    shown = _drawable(curves)
-    if not shown:
-        raise ValueError(f"nothing to draw in the curves ({', '.join(curves) or 'none given'})")
-    if chosen_step is None:
-        chosen_step = chosen_step_of(curves)
-    marks = {"stopped": (stop_step, ":"), "chosen": (chosen_step, "--")}
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure(len(shown), 1, 1.8, width_inches=5.5, sharex=True)
-        for ax, (label, log, names) in zip(axes, shown, strict=True):
-            _draw_curves(ax, {names[key]: curves[key] for key in names}, log=log)
-            ax.set_ylabel(label)
-            for name, (step, line) in marks.items():
-                if step is not None:
-                    told = f"{name} at {step}" if ax is axes[0] else None  # once
-                    ax.axvline(step, color=GREY, linestyle=line, label=told)
-            if ax.get_legend_handles_labels()[1]:
-                ax.legend()
-        axes[-1].set_xlabel("step (weight updates)")
-        figure.suptitle(title, fontsize=10, parse_math=False)
-        save_figure(path, figure)
-
-
-def has_curves(curves: Mapping[str, Tensor]) -> bool:
-    """Return whether ``save_curves`` has something to draw."""
-    return bool(_drawable(curves))
-
-
-def chosen_step_of(curves: Mapping[str, Tensor]) -> int | None:
-    """Return the step whose image was returned, the last value of the curve ``chosen_step``."""
-    chosen = curves.get("chosen_step", torch.empty(0))
-    known = chosen[chosen.isfinite()]
-    return int(known[-1]) if len(known) else None
 
 
 def contact_sheet(
@@ -255,31 +187,6 @@ def _stretch(x: Tensor) -> Tensor:
     values = x.float().flatten().sort().values
     low, high = values[round(0.01 * (len(values) - 1))], values[round(0.99 * (len(values) - 1))]
     return ((x - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-
-
-def _drawable(curves: Mapping[str, Tensor]) -> list[tuple[str, bool, dict[str, str]]]:
-    """Return the axes of ``CURVE_AXES`` with those of their curves that have a value."""
-    return [
-        (label, log, present)
-        for label, log, names in CURVE_AXES
-        if (present := {k: v for k, v in names.items() if _has_values(curves.get(k))})
-    ]
-
-
-def _has_values(curve: Tensor | None) -> bool:
-    return curve is not None and bool(curve.isfinite().any())
-
-
-def _draw_curves(ax: Axes, curves: Mapping[str, Tensor], *, log: bool) -> None:
-    """Draw curves over their steps; lines skip values that cannot be drawn."""
-    for (label, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        values = curve.detach().double().cpu().numpy()
-        drawable = np.isfinite(values) & ((values > 0) | (not log))
-        name = label if len(curves) > 1 else None  # a single one is named by its axis
-        steps = np.flatnonzero(drawable)
-        ax.plot(steps, values[steps], color=colour, label=name, zorder=3)
-        if log and drawable.any():
-            ax.set_yscale("log")
 
 
 def new_figure(

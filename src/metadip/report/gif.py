@@ -12,7 +12,8 @@ import torch
 
 from metadip.callbacks import FitCallback
 from metadip.files import atomic_path
-from metadip.report.figures import chosen_step_of, to_pixels
+from metadip.report.curve_figures import chosen_step_of
+from metadip.report.figures import to_pixels
 from metadip.types import FitState
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from metadip.files import atomic_path
 from metadip.report.writer import COLUMNS, FORMATS
 
 MOST_IMAGES = 200  # that are shown; the table has all
+SMALL_PX = 256  # pictures of less width are enlarged without smoothing
 
 
 def write_run_page(out: Path, metrics: Mapping[str, Any], *, single: bool) -> None:
@@ -37,10 +38,16 @@ def write_run_page(out: Path, metrics: Mapping[str, Any], *, single: bool) -> No
         title=html.escape(f"{len(entries)} images" if len(entries) > 1 else entries[0]["name"]),
         facts=html.escape(", ".join(f"{k}={v}" for k, v in facts.items() if v is not None)),
         table=_table([*entries, {"name": "mean", **metrics["mean"]}][: None if shown[1:] else 1]),
+        settings=html.escape(_settings(out)),
         images=images,
     )
     with atomic_path(out / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _settings(out: Path) -> str:
+    file = out / "config.yaml"
+    return file.read_text("utf-8") if file.is_file() else ""
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -68,11 +75,40 @@ def _image(out: Path, folder: Path, entry: Mapping[str, Any]) -> str:
     doubt = (entry.get("trust") or {}).get("doubt")
     if doubt:
         lines.append(f'<p class="doubt">{html.escape(doubt)}</p>')
+    lines.append(_slider(out, folder, name))
     lines.append(_picture(out, folder / "comparison.png", f"truth and results of {name}"))
     if (folder / "curves.png").is_file():
         curves = _picture(out, folder / "curves.png", f"curves of the fit of {name}")
-        lines.append(f"<details><summary>curves</summary>{curves}</details>")
+        lines.append(f"<details open><summary>curves</summary>{curves}</details>")
     return "".join([*lines, "</section>\n"])
+
+
+def _slider(out: Path, folder: Path, name: str) -> str:
+    """Return the measurement over the reconstruction, with a line that wipes both; "" without."""
+    measured, restored = folder / "measured.png", folder / "reconstruction.png"
+    if not measured.is_file():
+        return ""
+    small = " small" if _width_px(restored) < SMALL_PX else ""
+    wipe = "this.parentNode.style.setProperty('--wipe', this.value + '%')"
+    return (
+        f'<div class="stack{small}">'
+        f"{_picture(out, restored, f'reconstruction of {name}')}"
+        f"{_picture(out, measured, f'what was measured of {name}')}"
+        f'<span class="tag">measured</span><span class="tag other">reconstruction</span>'
+        f'<input type="range" min="0" max="100" value="50" step="any" oninput="{wipe}" '
+        f'aria-label="{name}: how much of the measurement is shown, percent"></div>'
+    )
+
+
+def _width_px(picture: Path) -> int:
+    """Return the width of a PNG file, 0 if it cannot be read."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(picture) as opened:
+            return opened.width
+    except (OSError, UnidentifiedImageError):
+        return 0
 
 
 def _picture(out: Path, file: Path, text: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 from metadip.callbacks.oracle import peak_of_curve
 from metadip.files import write_json
 from metadip.metrics import reconstruction_metrics
+from metadip.report.curve_figures import has_curves, save_curves
 from metadip.report.deep_images import depth_of, save_deep_image
 from metadip.report.extra_pictures import (
     kernel_of,
@@ -23,9 +26,8 @@ from metadip.report.extra_pictures import (
 from metadip.report.figures import (
     Panel,
     comparison_panels,
-    has_curves,
+    measurement_picture,
     save_comparison,
-    save_curves,
     save_image,
 )
 from metadip.report.maps import map_facts, save_array, save_map
@@ -83,6 +85,7 @@ class ResultWriter(pl.Callback):
         (folder / "reconstruction.tiff").unlink(missing_ok=True)  # that of an earlier run
         if bits > 8:
             save_deep_image(folder / "reconstruction.tiff", shown, bits=bits)
+        _save_measured(folder / "measured.png", problem, shown)
         save_extras(folder, problem, result)
         panels = [*comparison_panels(problem, result.x_hat), *_extra_panels(problem, result)]
         save_comparison(folder / "comparison.png", panels)
@@ -95,6 +98,19 @@ class ResultWriter(pl.Callback):
             save_array(folder / f"{name}.npy", picture[0])
         write_json(folder / "curves.json", result.curves)
         write_json(_entry_file(self.out, problem.name), entry_of(problem, result))
+
+
+def _save_measured(path: Path, problem: InverseProblem, shown: Tensor) -> None:
+    """Save a picture of the measurement, if it has the shape of the image, else none."""
+    picture = measurement_picture(problem)[1]
+    if picture is not None and _ratio(picture) == _ratio(shown):
+        save_image(path, picture)
+    else:
+        path.unlink(missing_ok=True)  # that of an earlier run
+
+
+def _ratio(x: Tensor) -> Fraction:
+    return Fraction(x.shape[-1], x.shape[-2])
 
 
 def _extra_panels(problem: InverseProblem, result: FitResult) -> list[Panel]:

@@ -186,6 +186,7 @@ def _write(
     images: Sequence[Image],
 ) -> None:
     """Write the results of the finished cells of these settings, with the paper's claims judged."""
+    from metadip.report import log_table
     from metadip.report.benchmark import judge, judged_claims, read_cells, write_benchmark
 
     out = Path(cfg.out)
@@ -197,6 +198,8 @@ def _write(
         judged = judged_claims(claims, table, finished)
         notes = [*table.notes, *_made_on(finished)]
         write_benchmark(out, replace(table, claims=judged, notes=notes), finished)
+        if cfg.wandb:
+            log_table(out)
         print(f"results: {out / 'table.md'} and {out / 'report.html'}")
 
 

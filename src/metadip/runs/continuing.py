@@ -38,6 +38,7 @@ DISPLAY = (
         "progress",
         "report",
         "threads",
+        "wandb",
     ),
     *("trainer", "trust", "fit.batch_size", "fit.memory_gb", "fit.stacked", "fit.tile_px"),
 )

@@ -221,6 +221,7 @@ def _summarise(cfg: config.Config, names: Sequence[str]) -> dict[str, Any]:
     """Merge the images' entries into ``metrics.json``; print the results and their folder."""
     from metadip.report import (
         contact_sheet,
+        log_run,
         mean_entry,
         merge_entries,
         results_table,
@@ -245,6 +246,8 @@ def _summarise(cfg: config.Config, names: Sequence[str]) -> dict[str, Any]:
         contact_sheet(out / "contact_sheet.png", pictures, shown, tile_px=TILE_PX)
     if len(names) > 1 if cfg.report is None else cfg.report:
         write_run_page(out, metrics, single=len(names) == 1)
+    if cfg.wandb:
+        log_run(out, metrics, single=len(names) == 1)
     print(f"{results_table(metrics)}\nresults: {out}")
     return metrics
 
