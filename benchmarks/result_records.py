@@ -37,7 +37,8 @@ VALUES = {
     "psnr_db": float, "ssim": float, "nmse": float, "seconds": float, "steps": int,
     "best_psnr_db": float, "best_step": int, "last_psnr_db": float, "relative_error": float,
     "phase_psnr_db": float, "blind.kernel_similarity": float, "count": int, "ratio": float,
-    "steps_to_reference": str, "made_on": str, "default": str, "command": str, "peak_mib": float, "value": float,
+    "steps_to_reference": str, "made_on": str, "default": str, "command": str, "peak_mib": float,
+    "value": float,
 }  # fmt: skip
 BY_ENDING = {"_ms": float, "_s": float, "_db": float, "_mib": float, "_mb": float, "_ratio": float,
              "_step": int}  # fmt: skip

@@ -9,8 +9,9 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 # Documents whose numbers still wait for their results; one that is done must leave this list.
 PENDING = {
-    "README.md", "docs/informed.md", "docs/results.md", "docs/task_tables.md",
-    "docs/two_unknowns.md", "docs/untrained.md",
+    "README.md", "docs/index.md", "docs/records/informed.md", "docs/records/results.md",
+    "docs/records/stopping.md", "docs/records/task_tables.md", "docs/records/two_unknowns.md",
+    "docs/records/untrained.md",
 }  # fmt: skip
 
 
