@@ -17,13 +17,9 @@ averaged nor chosen, and ``dip:steps`` the median of the steps after which it is
 result of the table's reference, "never" counting as more than any. ``tasks=`` and ``sets=`` choose
 and order; by default, all with results. The best of a row and set is bold, what only the truth can
 choose aside. Labels are those of conf/table.
-Other results, of the scripts in this folder, are shown row by row, with all columns or those named:
-
-    <!-- rows threads: columns=size_px,threads,wall_ms -->
-    <!-- end of rows -->
-
-Rows can be chosen by words after the columns, ``prior=photo,mixed64``; ``document_values.py`` does
-single figures.
+``published=true`` puts the number of the paper in brackets after ours, and ``table=`` names the
+table of conf/table where the results have another name. Rows of other results, of the scripts in
+this folder, are shown by ``document_rows.py``, single figures by ``document_values.py``.
 """
 
 from __future__ import annotations
@@ -39,7 +35,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cells_csv import NEVER, write_cells
+from document_rows import with_rows
 from document_values import with_values
+from omegaconf import DictConfig, OmegaConf
 from result_records import record_run
 
 from metadip import config
@@ -49,12 +47,11 @@ REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / "benchmarks" / "results"
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "src/metadip/released/*.md")
 BLOCK = re.compile(r"(<!-- table (\w+): ?(.*?) ?-->\n).*?(<!-- end of table -->)", re.DOTALL)
-ROWS = re.compile(r"(<!-- rows (\w+): ?(.*?) ?-->\n).*?(<!-- end of rows -->)", re.DOTALL)
 BEST = ":best"  # after a method: its best step
 LAST = ":last"  # after a method: its last single step
 STEPS = ":steps"  # after a method: its steps until it is as good as the table's reference
 ASIDE = {BEST: ", best step", LAST: ", last step", STEPS: ", steps to the same"}
-OPTIONS = {"methods", "tasks", "sets", "rows", "seconds"}
+OPTIONS = {"methods", "tasks", "sets", "rows", "seconds", "published", "table"}
 
 
 Seen = dict[str, tuple[float, float]]  # PSNR in dB and seconds by image
@@ -110,7 +107,8 @@ def table_of(name: str, asked: str) -> str:
     options = dict(word.split("=", 1) for word in asked.split() if "=" in word)
     if unknown := [word for word in asked.split() if word.split("=")[0] not in OPTIONS]:
         raise UserError(f"table {name}: unknown option '{unknown[0]}'")
-    cells, table = cells_of(name), config.compose("benchmark", [f"table={name}"]).table
+    given = options.get("table", name)
+    cells, table = cells_of(name), config.compose("benchmark", [f"table={given}"]).table
     kinds = ("methods", "tasks", "sets")
     there = {kind: {place[at] for place in cells} for at, kind in enumerate(kinds)}
     every = {kind: [key for key in table[kind] if key in there[kind]] for kind in kinds}
@@ -128,42 +126,45 @@ def table_of(name: str, asked: str) -> str:
         for task in chosen.tasks
         for group in chosen.sets
     }
+    texts = {
+        (method, *place): _marked(method, found)
+        + (_time(found[method]) if options.get("seconds") == "true" else "")
+        + (_published(table, method, *place) if options.get("published") == "true" else "")
+        for place, found in shown.items()
+        for method in chosen.methods
+    }
     titles = {group: label("sets", group) + _count(shown, group) for group in chosen.sets}
-    if options.get("rows") == "methods":
-        several = len(chosen.tasks) > 1
-        places = [
-            (f"{label('tasks', task)}, " if several else "") + titles[group]
-            for task, group in shown
-        ]
-        lines = _by_method(shown, chosen, label, places, seconds=options.get("seconds") == "true")
-    else:
-        lines = _by_task(shown, chosen, label, list(titles.values()))
+    lines = _lines(chosen, texts, label, titles, by_method=options.get("rows") == "methods")
     lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _by_method(
-    shown: Shown, chosen: Chosen, label: Label, places: list[str], *, seconds: bool
+def _lines(
+    chosen: Chosen,
+    texts: dict[tuple[str, str, str], str],
+    label: Label,
+    titles: dict[str, str],
+    *,
+    by_method: bool,
 ) -> list[list[str]]:
-    """Return a row per method and a column per task and set."""
-    lines = [["PSNR in dB", *places]]
-    for method in chosen.methods:
-        texts = [_marked(method, found) for found in shown.values()]
-        if seconds:
-            texts = [t + _time(f[method]) for t, f in zip(texts, shown.values(), strict=True)]
-        lines.append([label("methods", method), *texts])
-    return lines
+    """Return a row per method and a column per task and set, or a row per task."""
+    heads = {method: label("methods", method) for method in chosen.methods}
+    if not by_method:
+        lines = [[f"PSNR in dB: {', '.join(titles.values())}", *heads.values()]]
+        for task in chosen.tasks:
+            cells = [", ".join(texts[m, task, group] for group in chosen.sets) for m in heads]
+            lines.append([label("tasks", task), *cells])
+        return lines
+    places = [(task, group) for task in chosen.tasks for group in chosen.sets]
+    first = {t: f"{label('tasks', t)}, " if len(chosen.tasks) > 1 else "" for t in chosen.tasks}
+    lines = [["PSNR in dB", *(first[task] + titles[group] for task, group in places)]]
+    return lines + [[head, *(texts[m, t, g] for t, g in places)] for m, head in heads.items()]
 
 
-def _by_task(shown: Shown, chosen: Chosen, label: Label, sets: list[str]) -> list[list[str]]:
-    """Return a row per task and a column per method, with a number per set."""
-    heads = [label("methods", method) for method in chosen.methods]
-    lines = [[f"PSNR in dB: {', '.join(sets)}", *heads]]
-    for task in chosen.tasks:
-        parts = [shown[task, group] for group in chosen.sets]
-        texts = [", ".join(_marked(m, found) for found in parts) for m in chosen.methods]
-        lines.append([label("tasks", task), *texts])
-    return lines
+def _published(table: DictConfig, method: str, task: str, group: str) -> str:
+    """Return what the paper has, in brackets, nothing if it has nothing."""
+    number = OmegaConf.select(table, f"published.{method}.{task}.{group}")
+    return "" if number is None else f" ({number:g})"
 
 
 def _chosen(words: str | None, every: Sequence[str]) -> list[str]:
@@ -213,33 +214,6 @@ def _time(seen: Seen) -> str:
     return f", {statistics.median(seconds):.2g} s" if seconds else ""
 
 
-def rows_of(name: str, asked: str) -> str:
-    """Return the Markdown of the rows of ``results/NAME.csv``, numbers to three digits.
-
-    Raises:
-        UserError: If an option or a column is unknown, or there is no such file.
-    """
-    path = _result(name)
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    options = dict(word.partition("=")[::2] for word in asked.split())
-    columns = _chosen(options.pop("columns", None), list(rows[0]))
-    if not {*columns, *options} <= rows[0].keys():
-        raise UserError(f"rows {name}: '{asked}' must be columns= and some of {', '.join(rows[0])}")
-    rows = [row for row in rows if all(row[k] in v.split(",") for k, v in options.items())]
-    lines = [[column.replace("_", " ") for column in columns], ["---"] * len(columns)]
-    lines += [[_number(row[column]) for column in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _number(text: str) -> str:
-    """Shorten a number that is not whole."""
-    try:
-        return text if float(text).is_integer() else f"{float(text):.3g}"
-    except ValueError:
-        return text
-
-
 def _result(name: str) -> Path:
     path = RESULTS / f"{name}.csv"
     if not path.is_file():
@@ -250,8 +224,7 @@ def _result(name: str) -> Path:
 def renewed(text: str) -> str:
     """Return a document with its tables and figures written anew."""
     text = BLOCK.sub(lambda m: m[1] + table_of(m[2], m[3]) + m[4], text)
-    text = ROWS.sub(lambda m: m[1] + rows_of(m[2], m[3]) + m[4], text)
-    return with_values(text, _result)
+    return with_values(with_rows(text, _result), _result)
 
 
 def documents() -> list[Path]:

@@ -5,6 +5,7 @@
 
 A figure is the mean of a column over the rows that agree with the words of the comment, or another
 ``statistic=`` (min, max, median, count); ``digits=`` are those after the point, 2 if not given.
+With ``minus=`` another column is subtracted from it, row by row.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -31,16 +32,17 @@ def value_of(path: Path, asked: str) -> str:
     """
     words = dict(word.partition("=")[::2] for word in asked.split())
     column, digits = words.pop("column", ""), words.pop("digits", "2")
-    statistic = words.pop("statistic", "mean")
+    statistic, minus = words.pop("statistic", "mean"), words.pop("minus", "")
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    if unknown := [key for key in (column, *words) if key not in rows[0]]:
+    named = [column, *words, *([minus] if minus else [])]
+    if unknown := [key for key in named if key not in rows[0]]:
         raise UserError(f"value {path.stem}: no column '{unknown[0]}' in {', '.join(rows[0])}")
     if statistic not in STATISTICS:
         raise UserError(f"value {path.stem}: statistic={statistic} is not {', '.join(STATISTICS)}")
     shown = [row for row in rows if all(row[key] == text for key, text in words.items())]
     try:
-        values = [float(row[column]) for row in shown]
+        values = [float(row[column]) - float(row[minus] if minus else 0) for row in shown]
     except ValueError as error:
         raise UserError(f"value {path.stem}: '{asked}' has values that are no numbers") from error
     if not values:

@@ -145,6 +145,30 @@ def test_rows_are_chosen_by_their_values(script, results: Path):
     assert script.renewed(begin + end) == f"{begin}| ms |\n| --- |\n| 12 |\n{end}"
 
 
+def test_rows_can_be_spread_over_columns(script, results: Path):
+    (results / "scores.csv").write_text("prior,task,psnr_db\na,cs,31.26\na,cpr,30\nb,cs,29.1\n")
+    begin, end = "<!-- rows scores: columns=prior across=task{} -->\n", "<!-- end of rows -->"
+    asked = begin.format(" value=psnr_db")
+    table = "| prior | cs | cpr |\n| --- | --- | --- |\n| a | 31.3 | 30 |\n| b | 29.1 | - |\n"
+    assert script.renewed(asked + end) == asked + table + end
+    with pytest.raises(UserError, match="rows scores: no row has 'prior=c'"):
+        script.renewed(f"<!-- rows scores: prior=c -->\n{end}")
+    (results / "scores.csv").write_text("prior,task,psnr_db\na,cs,31.26\na,cs,30\n")
+    with pytest.raises(UserError, match="rows scores: two rows on a, cs"):
+        script.renewed(asked + end)
+
+
+def test_the_numbers_of_a_paper_stand_in_brackets(script, results: Path):
+    head = "method,task,set,image,psnr_db,seconds\n"
+    lines = ["bm3d,denoise_1,hill,h,30.0,1", "nlm,denoise_1,hill,h,28.0,1"]
+    (results / "small.csv").write_text("\n".join([head.strip(), *lines]) + "\n")
+    begin = "<!-- table small: table=anderson_denoise published=true -->\n"
+    assert script.renewed(begin + END) == (
+        f"{begin}| PSNR in dB: Hill (1) | non-local means | BM3D |\n| --- | --- | --- |\n"
+        f"| noise 0.1 | 28.00 (27.5) | **30.00** (29.7) |\n{END}"
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "shown"),
     [
@@ -152,6 +176,7 @@ def test_rows_are_chosen_by_their_values(script, results: Path):
         ("column=ms note=idle digits=4", "3.1416"),
         ("column=ms statistic=max digits=0", "12"),
         ("column=ms statistic=count digits=0", "2"),
+        ("column=size_px minus=ms note=busy digits=0", "116"),
     ],
 )
 def test_a_figure_in_a_sentence_comes_from_results(script, results: Path, asked: str, shown: str):
@@ -164,6 +189,7 @@ def test_a_figure_in_a_sentence_comes_from_results(script, results: Path, asked:
     ("asked", "text"),
     [
         ("column=s", "value times: no column 's' in size_px, ms, note"),
+        ("column=ms minus=s", "value times: no column 's' in size_px, ms, note"),
         ("column=ms note=none", "value times: no row has 'column=ms note=none'"),
         ("column=note", "has values that are no numbers"),
         ("column=ms statistic=sum", "statistic=sum is not mean, median, min, max, count"),

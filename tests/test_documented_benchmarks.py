@@ -1,6 +1,7 @@
 """The scripts behind docs/stopping.md and docs/deepinv.md, at tiny sizes."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,31 @@ def test_what_two_unknowns_cost_is_printed_and_written(
     rows = list(csv.DictReader((tmp_path / "two_unknowns_step.csv").open()))
     assert [float(row["ratio"]) != 0 for row in rows] == [True] * 3
     assert len((tmp_path / "two_unknowns_convolution.csv").read_text().splitlines()) == 2
+
+
+def test_the_first_screen_shows_what_the_commands_of_readme_reach(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    script = load_script("first_screen")
+    readme = (repo / "README.md").read_text("utf-8")
+    assert [f"python {c}" in readme for c in script.COMMANDS.values()] == [True, True]
+
+    def made_up_run(words: list[str], *, cwd: str, check: bool) -> None:
+        name = words[-1].removeprefix("out=")
+        assert check
+        assert (Path(cwd) / f"{name}.png").is_file()
+        found = {"psnr_db": 30.12345, "ssim": 0.9, "seconds": 1.0, "steps": 5}
+        (Path(cwd) / name).mkdir()
+        metrics = json.dumps({"images": [found], "task": words[2].removeprefix("task=")})
+        (Path(cwd) / name / "metrics.json").write_text(metrics)
+
+    monkeypatch.setattr(script.subprocess, "run", made_up_run)
+    monkeypatch.setattr(script, "record", lambda path, command, note: None)
+    out = tmp_path / "first_screen.csv"
+    script.main(["--out", str(out)])
+    rows = list(csv.DictReader(out.open()))
+    assert [(row["photograph"], row["psnr_db"]) for row in rows] == [
+        ("coffee", "30.123"),
+        ("chelsea", "30.123"),
+    ]
+    assert rows[1]["command"] == "python infer.py task=cpr input=chelsea.png image_size=256"
