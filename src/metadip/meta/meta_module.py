@@ -32,12 +32,19 @@ def check_trainable(prior: Representation, problems: Sequence[InverseProblem]) -
                 "training needs tasks whose operator is known, and this one hides "
                 f"{', '.join(problem.unknown)}: tell it (task.known=true) or train on another task"
             )
-        channels = problem.image_shape[0]
-        if channels != prior.image_channels:
+        if not _suits(prior, channels := problem.image_shape[0]):
             raise UserError(
                 f"the task has images of {channels} channels, and the prior makes "
                 f"{prior.image_channels}: train on another task, or a prior of {channels}"
             )
+
+
+def _suits(prior: Representation, channels: int) -> bool:
+    """Return whether a prior makes images of so many channels as it is."""
+    try:
+        return prior.with_channels(channels) is prior
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
