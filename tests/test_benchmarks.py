@@ -60,6 +60,7 @@ def fit_step_loops() -> ModuleType:
 
 
 @pytest.mark.usefixtures("fit_step_loops")
+@pytest.mark.slow
 def test_fit_step_ends_with_a_line_of_json(capsys, monkeypatch):
     script = load_script("fit_step")
     monkeypatch.setattr(script, "QUICK_QUALITY_STEPS", {"metadip": 1, "dip": 1})

@@ -23,6 +23,7 @@ def script(monkeypatch: pytest.MonkeyPatch, repo: Path) -> ModuleType:
 MEMORY = {"learn2learn": {3: 50.0, 6: 100.0}, "functional": {3: 10.0, 6: 20.0}, "stored": {3: 55.0}}
 
 
+@pytest.mark.slow
 def test_meta_engine_ends_with_a_line_of_json(script, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "memory_curves", lambda _: MEMORY)
     script.main(["--quick", "--threads", "1", "--json", "--picture", str(tmp_path / "memory.png")])

@@ -233,11 +233,11 @@ def test_memory_is_watched(interval_s: float, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     "table",
     [
-        "stopping_meta",
+        "photo_whole",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in sorted(f.stem for f in (config.conf_dir() / "table").glob("*.yaml"))
-            if name != "stopping_meta"
+            if name != "photo_whole"
         ),
     ],
 )
