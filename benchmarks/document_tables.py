@@ -211,7 +211,10 @@ def _marked(method: str, found: dict[str, Seen]) -> str:
 def _time(seen: Seen) -> str:
     """Return the median time."""
     seconds = [seconds for _, seconds in seen.values()]
-    return f", {statistics.median(seconds):.2g} s" if seconds else ""
+    if not seconds:
+        return ""
+    middle = statistics.median(seconds)
+    return f", {middle:.0f} s" if middle >= 100 else f", {middle:.2g} s"
 
 
 def _result(name: str) -> Path:
