@@ -286,16 +286,3 @@ def test_a_sweep_that_needs_the_server_is_refused(capsys, tmp_path):
     file = REPO / "conf" / "sweep" / "inner_lr.yaml"
     assert load_script("sweep").main([str(file), "--out", str(tmp_path)]) == 2
     assert "only grids run here, method is bayes" in capsys.readouterr().err
-
-
-def test_starts_are_timed(tmp_path, monkeypatch):
-    script = load_script("start_up")
-    commands = {"help": ("-c", "pass"), "mistake": ("-c", "raise SystemExit(2)")}
-    monkeypatch.setattr(script, "COMMANDS", commands)
-    rows = script.main(["--rounds", "1", "--only", *commands, "--out", str(tmp_path / "s.csv")])
-    assert [row["name"] for row in rows] == list(commands)
-    assert all(0 < row["cpu_s"] < 5 for row in rows)
-    assert (tmp_path / "s.csv").read_text().startswith("name,command,cpu_s\nhelp,python -c pass,")
-    commands["help"] = ("-c", "1 / 0")
-    with pytest.raises(SystemExit, match=r"^help: exit 1: "):
-        script.main(["--quick"])

@@ -1,4 +1,4 @@
-"""The scripts behind docs/stopping.md and docs/deepinv.md, at tiny sizes."""
+"""The scripts behind docs/stopping.md and docs/deepinv.md, and of starts, at tiny sizes."""
 
 import csv
 import json
@@ -104,3 +104,16 @@ def test_the_first_screen_shows_what_the_commands_of_readme_reach(
         ("chelsea", "30.123"),
     ]
     assert rows[1]["command"] == "python infer.py task=cpr input=chelsea.png image_size=256"
+
+
+def test_starts_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    script = load_script("start_up")
+    commands = {"help": ("-c", "pass"), "mistake": ("-c", "raise SystemExit(2)")}
+    monkeypatch.setattr(script, "COMMANDS", commands)
+    rows = script.main(["--rounds", "1", "--only", *commands, "--out", str(tmp_path / "s.csv")])
+    assert [row["name"] for row in rows] == list(commands)
+    assert all(0 < row["cpu_s"] < 5 for row in rows)
+    assert (tmp_path / "s.csv").read_text().startswith("name,command,cpu_s\nhelp,python -c pass,")
+    commands["help"] = ("-c", "1 / 0")
+    with pytest.raises(SystemExit, match=r"^help: exit 1: "):
+        script.main(["--quick"])
