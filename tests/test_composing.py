@@ -54,3 +54,9 @@ def test_what_was_composed_before_is_not_changed():
 def test_an_unknown_value_is_told_as_if_all_was_composed():
     with pytest.raises(UserError, match=r"unknown setting 'task.ratoi', did you mean 'task.ratio'"):
         composing.composed("infer", ["task=cs", "task.ratoi=1"])
+
+
+@pytest.mark.parametrize("override", ["hydra=5", "hydra={}", "++hydra.mode=RUN", "~hydra"])
+def test_hydra_itself_has_no_settings_here(override: str):
+    with pytest.raises(UserError, match=r"unknown setting 'hydra[.\w]*' \(--help lists them\)"):
+        composing.composed("infer", [override])

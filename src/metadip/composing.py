@@ -149,9 +149,11 @@ def keys_of_script(name: str) -> tuple[str, ...]:
 
 
 def _check_names(name: str, overrides: Sequence[str]) -> None:
-    """Reject former names, with the present ones, and choices that are not names of files."""
+    """Reject former names, with the present ones, choices that name no file, and Hydra's own."""
     needed, every = groups_of(name), groups_of(name, optional=True)
     for path, value, text, removed in settings_of(overrides):
+        if path.partition(".")[0] == "hydra":
+            raise UserError(f"unknown setting {path!r} (--help lists them)")
         if removed and path in keys_of_script(name):
             raise UserError(f"{text}: {path} is needed, give it a value instead")
         chosen = value if path == "callbacks" and isinstance(value, list) else [value]
