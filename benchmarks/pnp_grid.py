@@ -6,7 +6,8 @@
 Each image and grid point is saved in a file in ``--out``; a second call with the same settings
 skips existing files. The point with the best mean PSNR becomes the preset
 ``conf/pnp/TASK_DENOISER.yaml``, used by ``infer.py method=pnp_admm pnp=TASK_DENOISER``. The 27
-points take 630 calls of the denoiser per image.
+points take 630 calls of the denoiser per image. With ``--method refined`` the grid is that of
+``method=refined``, whose numbers stand in conf/method: it is printed, and no preset is written.
 """
 
 from __future__ import annotations
@@ -66,10 +67,13 @@ def images_of(options: argparse.Namespace) -> ImageSource:
 
 def settings_of(point: Point, options: argparse.Namespace) -> list[str]:
     """Return the settings of ``infer.py`` that run a point."""
+    refined = options.method == "refined"
+    place = "method" if refined else "pnp"
     return [
-        "method=pnp_admm", f"denoiser={options.denoiser}", f"task={options.task}",
-        f"pnp.strength={point.strength / 255}", f"pnp.penalty={point.penalty}",
-        f"pnp.iterations={point.iterations}", *options.settings,
+        f"method={options.method}", *([] if refined else [f"denoiser={options.denoiser}"]),
+        f"task={options.task}", f"{place}.strength={point.strength / 255}",
+        f"{place}.penalty={point.penalty}", f"{place}.iterations={point.iterations}",
+        *options.settings,
     ]  # fmt: skip
 
 
@@ -137,6 +141,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--images", type=Path, help="faces in CelebA's layout")
     source.add_argument("--natural", type=Path, help="photographs, cut into patches")
     parser.add_argument("--task", required=True, choices=TASKS)
+    parser.add_argument("--method", default="pnp_admm", choices=("pnp_admm", "refined"))
     parser.add_argument("--denoiser", default="bm3d", help="a file of conf/denoiser")
     parser.add_argument("--settings", nargs="+", default=[], help="others, as task.ratio=0.1")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file per run goes here")
@@ -162,8 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = measure_all([Point(*values) for values in grid], options)
         means = {point: statistics.fmean(values) for point, values in found.items()}
         n_images = min(map(len, found.values()))
-        preset = write_preset(means, options, n_images=n_images)
-        print(f"{table_of(means)}\npreset: {preset}")
+        print(table_of(means))
+        if options.method == "pnp_admm":
+            print(f"preset: {write_preset(means, options, n_images=n_images)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

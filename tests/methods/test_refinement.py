@@ -8,6 +8,7 @@ import torch
 import metadip
 from metadip.callbacks import OraclePSNR
 from metadip.methods import TV, Adjoint, PnPADMM, Refinement
+from metadip.methods import refinement as module
 from metadip.methods.pnp import FIRST_STRENGTH
 from metadip.metrics import psnr_db
 from metadip.tasks import CompressiveSensingTask, InpaintingTask, JPEGTask
@@ -57,3 +58,14 @@ def test_problems_that_either_part_does_not_serve_are_refused():
     problem = JPEGTask(20, codec=True).measure(picture(32, 32), seed=0)
     with pytest.raises(UserError, match="needs a linear operator"):
         method.check(problem, task="task=jpeg")
+
+
+@pytest.mark.parametrize(("noise_std", "told"), [(0.0, False), (0.1, True)])
+def test_noise_is_told_of(noise_std: float, told: bool, caplog: pytest.LogCaptureFixture):
+    module._tell_of_noise.cache_clear()
+    task = InpaintingTask(0.5, noise_std=noise_std, per_channel=False)
+    problem = task.measure(picture(24, 20), seed=0)
+    method = Refinement(TV(0.75), first=Adjoint(), first_strength=0.1, **NUMBERS)
+    for _ in range(2):
+        method.check(problem, task="task=inpaint")
+    assert caplog.text.count("y has noise, and method=refined was made for") == int(told)

@@ -79,7 +79,10 @@ class LearnedDenoiser(Denoiser):
         try:
             prior = self.prior.with_channels(shape[0])
         except ValueError as error:
-            raise UserError(f"{error}; denoiser.ckpt=photo takes 1 to 4") from error
+            raise UserError(
+                f"{error}; denoiser.ckpt=photo takes 1 to 4 (method.denoiser.ckpt=photo with "
+                "method=refined)"
+            ) from error
         problems = [InverseProblem(image[None], Denoising(), shape) for image in x.float()]
         learned = self.learned
         results = fit(problems, prior, learned.objective, learned.optimizer, steps=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,10 @@ from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import Iterative
 from metadip.methods.method import Method
 from metadip.methods.pnp import check_pnp, images_from, strengths
+from metadip.physics.noise_level import expected_noise_energy
 from metadip.types import InverseProblem, UserError
+
+logger = logging.getLogger(__name__)
 
 
 class Refinement(Iterative):
@@ -22,7 +26,7 @@ class Refinement(Iterative):
         The iterations of ``PnPADMM`` from the image of ``first`` in place of A^T y, with strengths
         that fall geometrically from ``first_strength`` to ``strength``. A learned prior comes near
         in a few steps; the iterations, in which y is weighed against the denoiser anew each time,
-        then gain most where y has no noise.
+        then gain most where y has no noise; where it has, they lose, and a warning says so once.
     Shape:
         ``forward(y, physics)``: y (B, ...) -> (B, C, H, W). Images are independent of one another.
     Args:
@@ -64,6 +68,8 @@ class Refinement(Iterative):
         with torch.inference_mode(False), torch.enable_grad():
             self.first.check(problem, task=task)
         super().check(problem, task=task)
+        if expected_noise_energy(problem) is not None:
+            _tell_of_noise()
 
     def _images_after(
         self, problem: InverseProblem, denoiser: Denoiser, *, levels: list[float], penalty: float
@@ -71,3 +77,11 @@ class Refinement(Iterative):
         with torch.enable_grad():  # the iterations run without
             (found,) = self.first.reconstruct([problem])
         yield from images_from(found.x_hat, problem, denoiser, levels=levels, penalty=penalty)
+
+
+@cache
+def _tell_of_noise() -> None:
+    logger.warning(
+        "y has noise, and method=refined was made for measurements without: method=metadip is "
+        "better for it"
+    )
