@@ -1,5 +1,6 @@
 """A network that corrects the image that agrees with the measurement."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -40,9 +41,22 @@ def prior(in_channels: int = 13) -> InformedNetwork:
     return made.requires_grad_(False)
 
 
+@cache
+def with_denoiser() -> InformedNetwork:
+    made = InformedNetwork(
+        network(13), n_steps=3, iterations=4, smoothness=0.1, denoiser=network(3, 5), learned=True
+    )
+    return made.requires_grad_(False)
+
+
 def first(problem: InverseProblem, of: InformedNetwork | None = None) -> Tensor:
     """Return x_0."""
     return fit([problem], of or prior(), MSE, NOTHING, steps=0)[0].x_hat
+
+
+def masked() -> InverseProblem:
+    """Return an inpainting problem."""
+    return InpaintingTask(0.5, noise_std=0.0, per_channel=False).measure(image(4), seed=0)
 
 
 def test_takes_the_steps_of_its_model():
@@ -54,11 +68,12 @@ def test_takes_the_steps_of_its_model():
         made.log_eta.copy_(torch.tensor([0.3, -0.2]))
     constant = constant_fit(problem)
     x, w = smooth_fit(problem, constant, smoothness=0.1), coverage(problem, constant)
-    for eta in torch.tensor([0.3, -0.2, -0.2]).double().exp():
+    for k, eta in enumerate(torch.tensor([0.3, -0.2, -0.2]).double().exp()):
         found = correction(problem, x, iterations=4)
         s = (found.residual.norm() / 72**0.5).expand(1, 1, 4, 6)
         maps = (x + eta * found.steepest, x, x + found.full, s, w)
-        x = made.network(torch.cat(maps, dim=1)).detach()
+        seen = torch.cat(maps, dim=1)
+        x = (made.network(seen.flip(-1)).flip(-1) if k == 1 else made.network(seen)).detach()
     (result,) = fit([problem], made, MSE, NOTHING, steps=2)
     torch.testing.assert_close(result.x_hat, x)
     assert result.end is not None
@@ -93,14 +108,15 @@ def test_brightness_does_not_matter():
     torch.testing.assert_close(ours, 7 * theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_images_are_independent():
+@pytest.mark.parametrize("of", [prior, with_denoiser])
+def test_images_are_independent(of: Callable[[], InformedNetwork]):
     problems = [noisy(seed) for seed in range(3)]
     task = InpaintingTask(0.5, noise_std=0.0, per_channel=False)
     problems.append(task.measure(image(9), seed=0))
-    alone = [fit([p], prior(), MSE, NOTHING, steps=3)[0] for p in problems]
+    alone = [fit([p], of(), MSE, NOTHING, steps=3)[0] for p in problems]
     for stacked in (False, True):
         execution = Execution(stacked=stacked)
-        together = fit(problems, prior(), MSE, NOTHING, steps=3, execution=execution)
+        together = fit(problems, of(), MSE, NOTHING, steps=3, execution=execution)
         assert_same(together, alone, **(SAME if stacked else EXACT))
 
 
@@ -113,6 +129,19 @@ def test_tiles_make_no_difference():
     torch.testing.assert_close(tiled, whole, **SAME)
 
 
+def test_all_weights_can_be_moved_where_the_denoiser_alone_is_used():
+    rule = MomentumSGD(lr=0.05, momentum=0.5, n_steps=1, names=("*",))
+    for stacked in (False, True):
+        results = fit(
+            [noisy(4), noisy(5)], with_denoiser(), MSE, rule, steps=2,
+            execution=Execution(stacked=stacked),
+        )  # fmt: skip
+        start, end = with_denoiser().weights, results[1].end
+        assert end is not None
+        moved = {name.split(".")[0] for name, t in end.weights.items() if not t.equal(start[name])}
+        assert moved == {"denoiser"}
+
+
 def test_weights_that_a_rule_moves_are_moved():
     rule = MomentumSGD(lr=0.05, momentum=0.5, n_steps=1, names=("network.tail.*",))
     (result,) = fit([noisy(4)], prior(), MSE, rule, steps=3)
@@ -121,14 +150,48 @@ def test_weights_that_a_rule_moves_are_moved():
     assert changed == ["network.tail.weight"]
 
 
-def test_begins_as_the_denoiser_that_it_adopts():
+@pytest.mark.parametrize("own", [None, network(3, seed=9)], ids=["no denoiser", "a denoiser"])
+def test_begins_as_the_denoiser_that_it_adopts(own: ResidualUNet | None):
     denoiser = LatentNetwork(network(3, seed=5), BackProjection(3), learned=True)
-    made = InformedNetwork(network(13), n_steps=2, iterations=2, smoothness=0.1, learned=True)
+    made = InformedNetwork(
+        network(13), n_steps=2, iterations=2, smoothness=0.1, denoiser=own, learned=True
+    )
     made.adopt(denoiser)
     problem = DenoisingTask(0.1, clip=False).measure(image(5), seed=1)
     torch.testing.assert_close(
         first(problem, made), denoiser.network(problem.y).detach(), rtol=1e-4, atol=1e-5
     )
+    name = "network.head.weight"
+    torch.testing.assert_close(made.weights[name][:, :3], denoiser.weights[name])
+
+
+def test_a_denoiser_averages_an_image_and_its_mirror_image():
+    problem, denoise = noisy(1, (3, 5, 7)), with_denoiser().denoiser
+    assert denoise is not None
+    as_is, mirrored = denoise(problem.y), denoise(problem.y.flip(-1)).flip(-1)
+    x = [fit([problem], with_denoiser(), MSE, NOTHING, steps=k)[0].x_hat for k in range(4)]
+    for found, wanted in zip(x, [as_is, *[(as_is + mirrored) / 2] * 3], strict=True):
+        torch.testing.assert_close(found, wanted, **SAME)
+
+
+def test_a_denoiser_denoises_grey_images_and_nothing_else():
+    grey = noisy(2, (1, 8, 8))
+    three = replace(grey, y=grey.y.expand(-1, 3, -1, -1), image_shape=(3, 8, 8))
+    one, whole = (first(problem, with_denoiser()) for problem in (grey, three))
+    torch.testing.assert_close(one, whole.mean(dim=1, keepdim=True), **SAME)
+    blurred = sensed(3, 30, (3, 4, 6))
+    made = fit([blurred], with_denoiser().double(), MSE, NOTHING, steps=2)[0].x_hat
+    without = InformedNetwork(
+        network(13).double(), n_steps=3, iterations=4, smoothness=0.1, learned=True
+    ).double()
+    torch.testing.assert_close(made, fit([blurred], without, MSE, NOTHING, steps=2)[0].x_hat)
+    with_denoiser().float()
+
+
+def test_adopts_no_denoiser_that_it_has_no_place_for():
+    made = InformedNetwork(network(13, 8), n_steps=3, iterations=4, smoothness=0.1, learned=True)
+    made.adopt(with_denoiser())
+    torch.testing.assert_close(first(masked(), made), first(masked(), with_denoiser()))
 
 
 def test_adopts_another_informed_prior():
@@ -163,10 +226,12 @@ def test_an_untrained_one_draws_its_weights_from_the_seed_and_corrects_nothing_y
     torch.testing.assert_close(first(noisy(1), untrained), noisy(1).y)
 
 
-def test_is_built_from_its_description():
-    built = registry.build("prior", prior().description, learned=True)
+@pytest.mark.parametrize("of", [prior, with_denoiser])
+def test_is_built_from_its_description(of: Callable[[], InformedNetwork]):
+    built = registry.build("prior", of().description, learned=True)
     assert isinstance(built, InformedNetwork)
-    assert built.description == prior().description
+    assert built.description == of().description
+    assert set(built.weights) == set(of().weights)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +242,7 @@ def test_is_built_from_its_description():
         ({"smoothness": -1.0}, "smoothness must be at least 0, got -1"),
         ({"network": ResidualUNet(6, out_channels=3, channels=[4])}, "3 of 6"),
         ({"network": ResidualUNet(13, out_channels=1, channels=[4])}, "1 of 13"),
+        ({"denoiser": ResidualUNet(4, out_channels=3, channels=[4])}, "denoiser must .* 3 of 4"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], text: str):

@@ -108,7 +108,7 @@ def fit(
         torch.autocast(device, enabled=False),
         tiles_of(execution.tile_px),
     ):
-        for group in groups(problems, together=together):
+        for group in groups(problems, together=together, representation=representation):
             jobs = [
                 Job(_as_normal_tensors(problems[i]), None if starts is None else starts[i])
                 for i in group
@@ -121,22 +121,28 @@ def fit(
 
 
 def groups(
-    problems: Sequence[InverseProblem], *, together: bool, any_measurement: bool = False
+    problems: Sequence[InverseProblem],
+    *,
+    together: bool,
+    any_measurement: bool = False,
+    representation: Representation | None = None,
 ) -> list[list[int]]:
     """Return which problems are fitted together.
 
     Args:
         problems: in any order.
-        together: all of one image size and, unless ``any_measurement``, one shape of measurement;
-            otherwise each on its own.
+        together: all of one image size, one set of inputs and, unless ``any_measurement``, one
+            shape of measurement; otherwise each on its own.
         any_measurement: where no losses are computed, see ``fit_step``.
+        representation: what they are fitted by; None if its inputs are the same for all.
     """
     if not together:
         return [[i] for i in range(len(problems))]
     alike: dict[object, list[int]] = {}
     for i, problem in enumerate(problems):
         measurement = None if any_measurement else (problem.y.shape, problem.y.dtype)
-        alike.setdefault((problem.image_shape, measurement), []).append(i)
+        named = () if representation is None else representation.named_inputs(problem)
+        alike.setdefault((problem.image_shape, named, measurement), []).append(i)
     return list(alike.values())
 
 

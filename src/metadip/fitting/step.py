@@ -117,6 +117,7 @@ def fit_step(
         unknowns.params,
         create_graph=create_graph,
         retain_graph=retain_graph or create_graph,
+        materialize_grads=True,  # of weights that this problem does not use
     )
     return StepOutput(estimate, loss, misfit, grads)
 

@@ -65,7 +65,9 @@ class FunctionalMAML:
         fixed = plan.steps == 0 or not optimizer.names
         shared = fixed and not self.options.reptile and keeps_images_apart(prior)
         losses: dict[int, Tensor] = {}
-        for group in groups(problems, together=stacked or shared, any_measurement=shared):
+        for group in groups(
+            problems, together=stacked or shared, any_measurement=shared, representation=prior
+        ):
             chosen = [problems[i] for i in group]
             meta = MetaParameters.of(prior, optimizer, starts_of(prior, chosen))
             unknowns = _unknowns(prior, meta, chosen, shared=shared)

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from deepinv.physics import Denoising
 from torch import Tensor, nn
 
 from metadip.physics.linearised import constant_fit, correction, coverage, smooth_fit
@@ -30,17 +31,25 @@ class InformedNetwork(Representation):
         problem, which is how far x_{k-1} is from the truth if A is random. x_{-1} is the smooth
         image that explains y, see ``smooth_fit``, and w what the measurement keeps of a constant
         image, its mask in inpainting. eta_k is learned per step; the last one is repeated. d comes
-        by automatic differentiation, so any differentiable operator serves, linear or not. At step
-        0 of a denoising problem f_theta is an ordinary denoiser.
+        by automatic differentiation, so any differentiable operator serves, linear or not.
+
+        In every second step f_theta sees its inputs mirrored, left for right, and its output is
+        mirrored back: its errors there are others, and do not add up from step to step.
+
+        Where A is the identity, nothing can be learned from y twice: a network g_phi denoises y,
+        x_0 = g_phi(y), and x_1 is the mean of x_0 and of y mirrored, denoised and mirrored back;
+        later steps change nothing. Without g_phi such problems are solved as all others.
 
         Meta-gradients do not pass from a step to those before it: each step learns to improve the
         images that it meets.
     Shape:
-        Inputs ``z``, ``x``, ``q``, ``w`` (B, C, H, W), ``s`` (B, 1). The network takes z, x, q, a
-        map of s, and w, or z alone if it has as many channels as an image. Colour images are seen
-        whole; the channels of others one by one, each as a grey colour image.
+        Inputs ``z``, ``x``, ``q``, ``w`` (B, C, H, W), ``s`` and ``mirrored`` (B, 1); in denoising
+        ``z``, ``x``, ``mirrored`` and ``share`` (B, 1), the weight of an output in x_k. The network
+        takes z, x, q, a map of s, and w, or z alone if it has as many channels as an image. Colour
+        images are seen whole; the channels of others one by one, each as a grey colour image.
     Args:
         network: corrects the first three of its channels.
+        denoiser: g_phi, which takes and makes three channels; None for none.
         n_steps: number of eta_k, at least 1.
         iterations: conjugate gradients per step, at least 1.
         smoothness: weight of the roughness of x_{-1}, at least 0.
@@ -53,7 +62,8 @@ class InformedNetwork(Representation):
         Jagatap and Hegde (2019), Algorithmic Guarantees for Inverse Imaging with Untrained Network
         Priors, arXiv:1906.08763 (projected gradient descent with an untrained network). Adler and
         Oktem (2018), Learned Primal-dual Reconstruction, arXiv:1707.06474 (learned iterations that
-        see operator and gradient).
+        see operator and gradient). Terris et al. (2024), Equivariant Plug-and-Play Image
+        Reconstruction, arXiv:2312.01831 (a denoiser that sees turned and mirrored images).
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class InformedNetwork(Representation):
         n_steps: int,
         iterations: int,
         smoothness: float,
+        denoiser: nn.Module | None = None,
         learned: bool = False,
         learned_px: int | None = None,
     ) -> None:
@@ -73,14 +84,19 @@ class InformedNetwork(Representation):
             )
         if not (math.isfinite(smoothness) and smoothness >= 0):
             raise ValueError(f"smoothness must be at least 0, got {smoothness}")
-        taken, made = int(network.in_channels), int(network.out_channels)  # type: ignore[arg-type]
+        taken, made = _channels(network)
         if made != TOGETHER or taken not in (TOGETHER, ALL):
             raise ValueError(
                 f"the network must make {TOGETHER} channels of {TOGETHER} or {ALL}, got {made} of "
                 f"{taken}"
             )
+        if denoiser is not None and _channels(denoiser) != (TOGETHER, TOGETHER):
+            taken, made = _channels(denoiser)
+            raise ValueError(
+                f"the denoiser must make {TOGETHER} channels of {TOGETHER}, got {made} of {taken}"
+            )
         self.network, self.iterations, self.sees_all = network, iterations, taken > TOGETHER
-        self.smoothness = smoothness
+        self.denoiser, self.smoothness = denoiser, smoothness
         self.log_eta = nn.Parameter(torch.zeros(n_steps))
 
     @property
@@ -90,8 +106,8 @@ class InformedNetwork(Representation):
 
     @property
     def weights(self) -> Named:
-        """The weights of the network."""
-        return dict(self.network.named_parameters(prefix="network"))
+        """The weights of the network, then those of the denoiser."""
+        return _weights_of(self.network, self.denoiser)
 
     @property
     def any_size(self) -> bool:
@@ -103,16 +119,24 @@ class InformedNetwork(Representation):
         """Least squares are solved for all images of an operator at once."""
         return True
 
+    def named_inputs(self, problem: InverseProblem) -> tuple[str, ...]:
+        """Those of a step of denoising are fewer."""
+        return ("z", "x", "mirrored", "share") if self._denoises(problem) else ()
+
     def with_channels(self, channels: int) -> InformedNetwork:
         """Return the prior itself, which serves any number of channels."""
         return self
 
     def start(self, problem: InverseProblem) -> Start:
         """Return theta, and the inputs of step 0."""
-        network = self.network
+        network, denoiser = self.network, self.denoiser
         if not self.learned:
-            network = draw_weights(network, seed=seed_of(problem.seed, Stream.WEIGHTS))
-        weights = dict(network.named_parameters(prefix="network"))
+            seed = seed_of(problem.seed, Stream.WEIGHTS)
+            network = draw_weights(network, seed=seed)
+            denoiser = None if denoiser is None else draw_weights(denoiser, seed=seed)
+        weights = _weights_of(network, denoiser)
+        if self._denoises(problem):
+            return Start(weights, _denoising(problem.y, torch.zeros_like(problem.y), 0))
         constant = constant_fit(problem)
         x = smooth_fit(problem, constant, smoothness=self.smoothness)
         w = coverage(problem, constant) if self.sees_all else x
@@ -122,7 +146,14 @@ class InformedNetwork(Representation):
         self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
     ) -> Named:
         """Return the inputs made of the image of this step; see ``Representation.refresh``."""
-        return self._inputs(estimate.x.detach(), inputs["w"].detach(), problem, step + 1)
+        x = estimate.x.detach()
+        if self._denoises(problem):
+            return _denoising(inputs["z"], x, step + 1)
+        return self._inputs(x, inputs["w"].detach(), problem, step + 1)
+
+    def _denoises(self, problem: InverseProblem) -> bool:
+        """Whether the denoiser solves a problem."""
+        return self.denoiser is not None and isinstance(problem.physics, Denoising)
 
     def _inputs(self, x: Tensor, w: Tensor, problem: InverseProblem, step: int) -> Named:
         """Return the inputs of a step, given the image of the step before."""
@@ -136,38 +167,39 @@ class InformedNetwork(Representation):
             "q": x + found.full,
             "s": s.view(-1, 1).to(x.dtype),
             "w": w,
+            "mirrored": torch.full_like(s.view(-1, 1), step % 2, dtype=x.dtype),
         }
 
     def forward(  # type: ignore[override]
-        self, size: tuple[int, int], *, z: Tensor, x: Tensor, q: Tensor, s: Tensor, w: Tensor
+        self, size: tuple[int, int], *, z: Tensor, x: Tensor, mirrored: Tensor, **others: Tensor
     ) -> Estimate:
         """Correct the images ``z``."""
-        n, channels = z.shape[:2]
-        maps: list[Tensor] = [z, x, q, w] if self.sees_all else [z]
-        if channels != TOGETHER:
-            maps = [m.reshape(n * channels, 1, *size).expand(-1, TOGETHER, -1, -1) for m in maps]
-            s = s.repeat_interleave(channels, dim=0)
-        if self.sees_all:
-            maps.insert(3, s.view(-1, 1, 1, 1).expand(-1, 1, *size))
-        made = in_tiles(self.network, torch.cat(maps, dim=1))
-        if channels != TOGETHER:
-            made = made.mean(dim=1).view(n, channels, *size)
-        return Estimate(made)
+        if self.denoiser is not None and "share" in others:
+            made = _seen(self.denoiser, [z], None, mirrored)
+            return Estimate(torch.lerp(x, made, others["share"].view(-1, 1, 1, 1)))
+        if not self.sees_all:
+            return Estimate(_seen(self.network, [z], None, mirrored))
+        maps = [z, x, others["q"], others["w"]]
+        return Estimate(_seen(self.network, maps, others["s"], mirrored))
 
     def adopt(self, other: Representation) -> None:
         """Take the weights of a denoiser of the same width, or of another informed prior.
 
         What the network sees beside what the other saw, and blocks that the other lacks, have no
-        influence at first.
+        influence at first. A denoiser becomes that of this prior, too.
 
         Raises:
             ValueError: If the networks differ elsewhere.
         """
-        given = dict(other.state_dict())
-        own = self.state_dict()
+        own, theirs = self.state_dict(), other.state_dict()
+        given = {n: t for n, t in theirs.items() if n in own or "denoiser." not in n}
         for name, tensor in own.items():
             found = given.get(name)
-            if found is None and ".more." in name:
+            if found is None and "denoiser." in name:
+                as_network = theirs.get(name.replace("denoiser.", "network.", 1))
+                same = as_network is not None and as_network.shape == tensor.shape
+                given[name] = as_network if same else tensor
+            elif found is None and ".more." in name:
                 given[name] = tensor  # a block of a network that was just drawn adds nothing
             elif name == "log_eta":
                 given[name] = _lengthened(found, tensor) if found is not None else tensor
@@ -178,6 +210,41 @@ class InformedNetwork(Representation):
             self.load_state_dict(given)
         except RuntimeError as error:
             raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def _channels(network: nn.Module) -> tuple[int, int]:
+    """Return how many channels a network takes and makes."""
+    return int(network.in_channels), int(network.out_channels)  # type: ignore[arg-type]
+
+
+def _weights_of(network: nn.Module, denoiser: nn.Module | None) -> Named:
+    weights = dict(network.named_parameters(prefix="network"))
+    if denoiser is not None:
+        weights |= dict(denoiser.named_parameters(prefix="denoiser"))
+    return weights
+
+
+def _denoising(y: Tensor, x: Tensor, step: int) -> Named:
+    """Return the inputs of a step of denoising, given the mean of the steps before."""
+    rows = y.new_ones(len(y), 1)
+    share = 1 / (step + 1) if step < 2 else 0.0
+    return {"z": y, "x": x, "mirrored": rows * (step % 2), "share": rows * share}
+
+
+def _seen(network: nn.Module, maps: list[Tensor], s: Tensor | None, mirrored: Tensor) -> Tensor:
+    """Return what a network makes of images (B, C, H, W), and of a number (B, 1) after three."""
+    n, channels, *size = maps[0].shape
+    if channels != TOGETHER:
+        maps = [m.reshape(n * channels, 1, *size).expand(-1, TOGETHER, -1, -1) for m in maps]
+        s = s if s is None else s.repeat_interleave(channels, dim=0)
+        mirrored = mirrored.repeat_interleave(channels, dim=0)
+    if s is not None:
+        maps = [*maps[:3], s.view(-1, 1, 1, 1).expand(-1, 1, *size), *maps[3:]]
+    turned = mirrored.view(-1, 1, 1, 1) > 0
+    seen = torch.cat(maps, dim=1)
+    made = in_tiles(network, torch.where(turned, seen.flip(-1), seen))
+    made = torch.where(turned, made.flip(-1), made)
+    return made if channels == TOGETHER else made.mean(dim=1).view(n, channels, *size)
 
 
 def _lengthened(given: Tensor, own: Tensor) -> Tensor:

@@ -73,6 +73,13 @@ class Representation(nn.Module):
         """
         return inputs
 
+    def named_inputs(self, problem: InverseProblem) -> tuple[str, ...]:
+        """Return what tells problems with inputs of other names apart; by default nothing does.
+
+        Problems for which it is the same can be fitted together.
+        """
+        return ()
+
     @property
     def any_size(self) -> bool:
         """Whether what was learned on small images holds for large ones."""
