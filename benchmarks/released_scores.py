@@ -31,7 +31,6 @@ PRIORS: dict[str, tuple[list[str], int]] = {
     "metasiren64": (["method=metasiren"], 64),
     "denoiser64": (["method=supervised"], 64),
     "faces128": (["ckpt=faces128"], 128),
-    "photo_denoiser": (["method=supervised", "method.ckpt=photo_denoiser", "fit.steps=0"], 64),
 }
 TASKS: dict[str, list[str]] = {
     "denoise": ["task=denoise", "task.noise_std=0.0980392"],
@@ -39,7 +38,7 @@ TASKS: dict[str, list[str]] = {
     "cpr": ["task=cpr", "task.ratio=1.0", "task.operator=structured"],
     "inpaint": ["task=inpaint", "task.ratio=0.5"],
 }
-LINEAR_ONLY = ("denoiser64", "photo_denoiser")  # their input is the back-projected measurement
+LINEAR_ONLY = ("denoiser64",)  # its input is the back-projected measurement
 COLUMNS = ("prior", "task", "images", "count", "size_px", "psnr_db")
 
 

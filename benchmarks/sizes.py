@@ -2,7 +2,8 @@
 
 ``python benchmarks/sizes.py --out sizes.csv`` prints a table and writes it. For each method:
 
-- ``photo_denoiser``: one pass (``fit.steps=0``) of the released blind denoiser.
+- ``photo_pass``: one pass (``fit.steps=0``) of ``photo``, which is all that denoising needs.
+- ``photo``: one step in inpainting, and its last pass.
 - ``mixed64``: one step of a prior whose weights are fitted, and its last pass.
 
 Each row is measured in a fresh process. The time is the shortest over ``--rounds``; the memory is
@@ -35,7 +36,7 @@ from metadip.runs import build_fit
 from metadip.types import InverseProblem
 
 METHODS = {
-    "photo_denoiser": ("method=supervised", "method.ckpt=photo_denoiser", "fit.steps=0"),
+    "photo_pass": ("ckpt=photo", "fit.steps=0"),
     "photo": ("ckpt=photo", "fit.steps=1", "method.tolerance=0"),
     "mixed64": ("ckpt=mixed64", "fit.steps=1"),
 }
@@ -50,10 +51,11 @@ COLUMNS = {
 FORMATS = {"seconds": ".3g", "mib": ".0f", "seam": ".1e"}
 
 
-def problem_of(width: int, height: int) -> InverseProblem:
-    """Return a denoising problem of a random colour image."""
+def problem_of(name: str, width: int, height: int) -> InverseProblem:
+    """Return a problem of a random colour image: lost pixels for steps of ``photo``, else noise."""
     x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    problem: InverseProblem = config.build(config.compose("infer").task).measure(x, seed=0)
+    cfg = config.compose("infer", ["task=inpaint" if name == "photo" else "task=denoise"])
+    problem: InverseProblem = config.build(cfg.task).measure(x, seed=0)
     return problem
 
 
@@ -65,13 +67,13 @@ def method_of(name: str, tile_px: int) -> FitReconstructor:
 def measure(name: str, size: str, tile_px: int, rounds: int) -> dict[str, Any]:
     """Measure one row in this process."""
     width, height = map(int, size.split("x"))
-    method, problem = method_of(name, tile_px), problem_of(width, height)
+    method, problem = method_of(name, tile_px), problem_of(name, width, height)
     images: list[Tensor] = []
 
     def work() -> None:
         images[:] = [method.reconstruct([problem])[0].x_hat]
 
-    method.reconstruct([problem_of(WARM_UP_PX, WARM_UP_PX)])
+    method.reconstruct([problem_of(name, WARM_UP_PX, WARM_UP_PX)])
     mib = peak_bytes(work, torch.device("cpu")) / MIB
     seconds = []
     for _ in range(rounds):
@@ -101,9 +103,9 @@ def in_a_process(row: tuple[str, str, int], options: argparse.Namespace) -> dict
 def rows_of(options: argparse.Namespace) -> list[tuple[str, str, int]]:
     """Return what is measured: method, size, side of the tiles."""
     rows = [(method, size, 0) for method in METHODS for size in options.sizes]
-    rows += [("photo_denoiser", options.sizes[-1], tile_px) for tile_px in options.tiles]
+    rows += [("photo_pass", options.sizes[-1], tile_px) for tile_px in options.tiles]
     if options.photograph:
-        rows.append(("photo_denoiser", options.photograph, TILE_PX))
+        rows.append(("photo_pass", options.photograph, TILE_PX))
     return rows
 
 

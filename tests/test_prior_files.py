@@ -28,7 +28,7 @@ def test_a_prior_is_found_by_name_in_a_folder(own: Path, monkeypatch: pytest.Mon
     path = save_tiny_prior(own / "mine.safetensors")
     assert resolve("mine") == path
     assert metadip.load("mine").image_channels == 3
-    with pytest.raises(UserError, match=r"ckpt=yours is neither .* photo_denoiser, mine\)"):
+    with pytest.raises(UserError, match=r"ckpt=yours is neither .* photo, mine\)"):
         resolve("yours")
     monkeypatch.delenv("METADIP_PRIORS")
     with pytest.raises(UserError, match="ckpt=mine is neither a file nor a released prior"):

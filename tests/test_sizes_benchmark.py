@@ -26,14 +26,14 @@ def test_every_row_is_measured(script, tmp_path: Path, monkeypatch, capsys):
     rows = script.main([*words, "--out", str(tmp_path / "sizes.csv")])
     found = [(row["method"], row["size"], row["tile_px"]) for row in rows]
     assert found == [
-        ("photo_denoiser", "32x32", 0),
-        ("photo_denoiser", "48x40", 0),
+        ("photo_pass", "32x32", 0),
+        ("photo_pass", "48x40", 0),
         ("photo", "32x32", 0),
         ("photo", "48x40", 0),
         ("mixed64", "32x32", 0),
         ("mixed64", "48x40", 0),
-        ("photo_denoiser", "48x40", 16),
-        ("photo_denoiser", "64x48", 16),
+        ("photo_pass", "48x40", 16),
+        ("photo_pass", "64x48", 16),
     ]
     assert all(row["seconds"] > 0 for row in rows)
     assert [row["seam"] is None for row in rows] == [True] * 6 + [False] * 2

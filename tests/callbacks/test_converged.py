@@ -30,9 +30,19 @@ class Halving(LatentNetwork):
         return {"z": (estimate.x + 1) / 2}
 
 
-def halving() -> Halving:
+class Alternating(Halving):
+    """The same on odd steps; on even ones it is a fifth brighter."""
+
+    def refresh(
+        self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
+    ) -> Named:
+        dim = estimate.x / (1 if step % 2 else 1.2)
+        return {"z": (dim + 1) / 2 * (1.2 if step % 2 else 1)}
+
+
+def halving(kind: type[Halving] = Halving) -> Halving:
     tiny = tiny_prior()
-    return Halving(tiny.network, tiny.latent, learned=True)
+    return kind(tiny.network, tiny.latent, learned=True)
 
 
 @pytest.mark.parametrize("stacked", [False, True])
@@ -57,6 +67,21 @@ def test_each_image_stops_at_its_own_step(stacked: bool):
         assert result.curves["change"][steps].item() == pytest.approx(change, abs=1e-6)
         assert "converged: a step changed less than 0.01 of the image" in str(result.stop_reason)
     assert [result.steps for result in results] == [7, 4, 1]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_images_that_alternate_end_at_their_mean(stacked: bool):
+    problems = [noisy(0), noisy(1)]
+    results = fit(
+        problems, halving(Alternating), MSE, NOTHING, steps=40, hooks=[Converged(1e-4)],
+        execution=Execution(stacked=stacked),
+    )  # fmt: skip
+    for result in results:
+        assert 10 < result.steps < 20
+        torch.testing.assert_close(
+            result.x_hat, torch.full_like(result.x_hat, 1.1), rtol=1e-3, atol=0
+        )
+        assert result.curves["change"][-1] > 0.1
 
 
 def test_priors_that_see_the_image_bring_it_unless_told_otherwise():

@@ -116,7 +116,7 @@ def test_bad_tiles():
 
 @pytest.mark.slow  # 1024 px
 def test_the_released_denoiser_at_1024_px():
-    prior = load_prior("photo_denoiser").prior
+    prior = load_prior("photo").prior
     z = image(1024, 1024).float()
     problem = InverseProblem(z, Denoising(GaussianNoise(0.1)), (3, 1024, 1024))
     with torch.no_grad():

@@ -34,12 +34,13 @@ class LearnedDenoiser(Denoiser):
     """Denoise with the first pass of a learned prior that sees the image, such as ``photo``.
 
     It is blind: what it removes depends on the image, not on the noise level that it is told. An
-    iteration with it leaves alone what does not look like noise, such as lost pixels.
+    iteration with it hardly touches what does not look like noise, such as lost pixels.
     ``add_noise`` adds noise of that level first, which hides such errors: they go with the noise,
-    the more the higher the level (stochastic denoising regularisation).
+    the more the higher the level (stochastic denoising regularisation). In a reconstruction every
+    second call sees the image mirrored, so that its errors do not add up.
 
-    It is a denoiser of deepinv, for its plug-and-play methods, and takes images of any size:
-    ``photo`` of 1 to 4 channels, ``photo_denoiser`` of three.
+    It is a denoiser of deepinv, for its plug-and-play methods, and takes images of any size and,
+    with ``photo``, any number of channels.
 
     Args:
         ckpt: name of a released prior, a ``.safetensors`` file, or a checkpoint of training.
@@ -51,13 +52,15 @@ class LearnedDenoiser(Denoiser):
             not take images of so many channels.
     References:
         Renaud et al. (2024), Plug-and-play image restoration with stochastic denoising
-        regularization, arXiv:2402.01779. Kadkhodaie and Simoncelli (2020), arXiv:2007.13640.
+        regularization, arXiv:2402.01779. Kadkhodaie and Simoncelli (2020), arXiv:2007.13640. Terris
+        et al. (2024), Equivariant plug-and-play image reconstruction, arXiv:2312.01831.
     """
 
     def __init__(self, ckpt: str | Path, *, add_noise: bool = False, seed: int = 0) -> None:
         super().__init__()
         self.add_noise, self.seed = add_noise, seed
         self._generator: torch.Generator | None = None
+        self._calls = 0  # of one reconstruction
         self.learned = load_prior(ckpt)
         self.prior = self.learned.prior
         if not self.prior.any_size:
@@ -66,21 +69,28 @@ class LearnedDenoiser(Denoiser):
             )
 
     def of_one_reconstruction(self) -> LearnedDenoiser:
-        """Return a denoiser whose calls draw their noise one after another."""
+        """Return a denoiser whose calls draw their noise one after another, see the class."""
         going_on = copy.copy(self)
-        going_on._generator = generator_of(self.seed, Stream.STEPS)
+        going_on._generator, going_on._calls = generator_of(self.seed, Stream.STEPS), 0
         return going_on
 
     def forward(self, x: Tensor, sigma: float | Tensor | None = None, **kwargs: Any) -> Tensor:
         """Return the images (B, C, H, W) with less noise; ``sigma`` is used by ``add_noise``."""
         if self.add_noise:
             x = self._noisier(x, 0.0 if sigma is None else sigma)
+        mirrored = self._generator is not None and self._calls % 2 == 1
+        self._calls += 1
+        x_hat = self._denoised(x.flip(-1) if mirrored else x)
+        return x_hat.flip(-1) if mirrored else x_hat
+
+    def _denoised(self, x: Tensor) -> Tensor:
+        """Return what the prior makes of noisy images."""
         shape = x.shape[1], x.shape[2], x.shape[3]
         try:
             prior = self.prior.with_channels(shape[0])
         except ValueError as error:
             raise UserError(
-                f"{error}; denoiser.ckpt=photo takes 1 to 4 (method.denoiser.ckpt=photo with "
+                f"{error}; denoiser.ckpt=photo takes any number (method.denoiser.ckpt=photo with "
                 "method=refined)"
             ) from error
         problems = [InverseProblem(image[None], Denoising(), shape) for image in x.float()]
