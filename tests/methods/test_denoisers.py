@@ -75,17 +75,16 @@ def test_a_learned_prior_denoises_photographs_by_its_first_pass():
 
 
 def test_a_learned_prior_is_a_denoiser_of_deepinvs_plug_and_play():
-    """With half of the pixels lost it does better than with every missing pixel left grey."""
     x = picture(40, 44)
-    mask = (torch.rand(1, 40, 44, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    physics = deepinv.physics.Inpainting((3, 40, 44), mask=mask)
-    y = physics(x)
+    kernel = deepinv.physics.functional.blur.gaussian_blur(sigma=1.0)
+    physics = deepinv.physics.BlurFFT((3, 40, 44), filter=kernel)
+    y = physics(x) + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     prior = deepinv.optim.PnP(denoiser=metadip.denoiser())
     model = deepinv.optim.HQS(
-        data_fidelity=deepinv.optim.L2(), prior=prior, stepsize=1.0, sigma_denoiser=0.1, max_iter=40
+        data_fidelity=deepinv.optim.L2(), prior=prior, stepsize=3.0, sigma_denoiser=0.1, max_iter=20
     )
     x_hat = model(y, physics)
-    assert psnr_db(x_hat, x).item() > psnr_db(y + 0.5 * (1 - mask), x).item() + 4
+    assert psnr_db(x_hat, x).item() > psnr_db(y, x).item() + 3
 
 
 def test_added_noise_hides_what_does_not_look_like_noise():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from deepinv.physics import LinearPhysics, Physics
+from deepinv.physics import Denoising, LinearPhysics, Physics
 from torch import Tensor
 
 from metadip.types import InverseProblem
@@ -108,6 +108,11 @@ def correction(problem: InverseProblem, x: Tensor, *, iterations: int) -> Correc
             break
         direction = _times(going, gradient + _times(_ratio(energy, before), direction))
     return Correction(steepest, full, residual)
+
+
+def is_identity(physics: Physics) -> bool:
+    """Return whether an operator is known to be the identity, as in denoising."""
+    return isinstance(physics, Denoising)
 
 
 def constant_fit(problem: InverseProblem) -> Tensor:

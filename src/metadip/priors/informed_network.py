@@ -6,10 +6,15 @@ import math
 
 import torch
 import torch.nn.functional as F
-from deepinv.physics import Denoising
 from torch import Tensor, nn
 
-from metadip.physics.linearised import constant_fit, correction, coverage, smooth_fit
+from metadip.physics.linearised import (
+    constant_fit,
+    correction,
+    coverage,
+    is_identity,
+    smooth_fit,
+)
 from metadip.priors.representation import Representation, draw_weights
 from metadip.priors.tiling import in_tiles
 from metadip.registry import registered
@@ -153,7 +158,7 @@ class InformedNetwork(Representation):
 
     def _denoises(self, problem: InverseProblem) -> bool:
         """Whether the denoiser solves a problem."""
-        return self.denoiser is not None and isinstance(problem.physics, Denoising)
+        return self.denoiser is not None and is_identity(problem.physics)
 
     def _inputs(self, x: Tensor, w: Tensor, problem: InverseProblem, step: int) -> Named:
         """Return the inputs of a step, given the image of the step before."""
