@@ -84,7 +84,7 @@ def test_a_learned_prior_is_a_denoiser_of_deepinvs_plug_and_play():
         data_fidelity=deepinv.optim.L2(), prior=prior, stepsize=3.0, sigma_denoiser=0.1, max_iter=20
     )
     x_hat = model(y, physics)
-    assert psnr_db(x_hat, x).item() > psnr_db(y, x).item() + 3
+    assert psnr_db(x_hat, x).item() > psnr_db(y, x).item() + 2
 
 
 def test_added_noise_hides_what_does_not_look_like_noise():

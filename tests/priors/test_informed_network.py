@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metadip import registry
+from metadip.callbacks import Converged
 from metadip.fitting import Execution, MomentumSGD, fit
 from metadip.fitting.step import refreshed, starts_of
 from metadip.physics.linearised import constant_fit, correction, coverage, smooth_fit
@@ -165,13 +166,27 @@ def test_begins_as_the_denoiser_that_it_adopts(own: ResidualUNet | None):
     torch.testing.assert_close(made.weights[name][:, :3], denoiser.weights[name])
 
 
-def test_a_denoiser_averages_an_image_and_its_mirror_image():
+def test_a_denoiser_sees_y_and_its_mirror_image_in_turn_and_ends_at_their_mean():
     problem, denoise = noisy(1, (3, 5, 7)), with_denoiser().denoiser
     assert denoise is not None
     as_is, mirrored = denoise(problem.y), denoise(problem.y.flip(-1)).flip(-1)
     x = [fit([problem], with_denoiser(), MSE, NOTHING, steps=k)[0].x_hat for k in range(4)]
-    for found, wanted in zip(x, [as_is, *[(as_is + mirrored) / 2] * 3], strict=True):
+    for found, wanted in zip(x, [as_is, mirrored] * 2, strict=True):
         torch.testing.assert_close(found, wanted, **SAME)
+    (end,) = fit([problem], with_denoiser(), MSE, NOTHING, steps=9, hooks=[Converged(1e-6)])
+    assert end.steps == 2
+    torch.testing.assert_close(end.x_hat, (as_is + mirrored) / 2, **SAME)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_a_denoiser_takes_images_of_few_bits(precision: str):
+    problem = noisy(1)
+    half = replace(problem, y=problem.y.half())
+    execution = Execution(precision=precision)
+    (found,) = fit([half], with_denoiser(), MSE, NOTHING, steps=1, execution=execution)
+    assert found.x_hat.dtype == torch.float32
+    wanted = fit([problem], with_denoiser(), MSE, NOTHING, steps=1)[0].x_hat
+    torch.testing.assert_close(found.x_hat, wanted, rtol=0.05, atol=0.05)
 
 
 def test_a_denoiser_denoises_grey_images_and_nothing_else():

@@ -110,9 +110,11 @@ def correction(problem: InverseProblem, x: Tensor, *, iterations: int) -> Correc
     return Correction(steepest, full, residual)
 
 
-def is_identity(physics: Physics) -> bool:
-    """Return whether an operator is known to be the identity, as in denoising."""
-    return isinstance(physics, Denoising)
+def is_identity(problem: InverseProblem) -> bool:
+    """Return whether the operator of a problem is known to be the identity, as in denoising."""
+    y = problem.y
+    alike = y.shape[1:] == problem.image_shape and not y.is_complex()
+    return alike and isinstance(problem.physics, Denoising)
 
 
 def constant_fit(problem: InverseProblem) -> Tensor:

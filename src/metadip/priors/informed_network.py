@@ -22,6 +22,7 @@ from metadip.seeding import Stream, seed_of
 from metadip.types import Estimate, InverseProblem, Named, Start
 
 TOGETHER = 3  # channels that the network sees together, those of a colour image
+DENOISING = ("z", "mirrored")  # the inputs of a denoiser
 ALL = 4 * TOGETHER + 1  # channels of everything that a network can be given
 
 
@@ -41,17 +42,17 @@ class InformedNetwork(Representation):
         In every second step f_theta sees its inputs mirrored, left for right, and its output is
         mirrored back: its errors there are others, and do not add up from step to step.
 
-        Where A is the identity, nothing can be learned from y twice: a network g_phi denoises y,
-        x_0 = g_phi(y), and x_1 is the mean of x_0 and of y mirrored, denoised and mirrored back;
-        later steps change nothing. Without g_phi such problems are solved as all others.
+        Where A is the identity, nothing can be learned from y twice: x_k = g_phi(y), a network for
+        denoising, which sees y mirrored in every second step, too. So two images take turns, and
+        ``Converged`` returns their mean. Without g_phi such problems are solved as all others.
 
         Meta-gradients do not pass from a step to those before it: each step learns to improve the
         images that it meets.
     Shape:
-        Inputs ``z``, ``x``, ``q``, ``w`` (B, C, H, W), ``s`` and ``mirrored`` (B, 1); in denoising
-        ``z``, ``x``, ``mirrored`` and ``share`` (B, 1), the weight of an output in x_k. The network
-        takes z, x, q, a map of s, and w, or z alone if it has as many channels as an image. Colour
-        images are seen whole; the channels of others one by one, each as a grey colour image.
+        Inputs ``z``, ``x``, ``q``, ``w`` (B, C, H, W), ``s`` and ``mirrored`` (B, 1), of which
+        g_phi needs ``z`` and ``mirrored``. The network takes z, x, q, a map of s, and w, or z alone
+        if it has as many channels as an image. Colour images are seen whole; the channels of others
+        one by one, each as a grey colour image.
     Args:
         network: corrects the first three of its channels.
         denoiser: g_phi, which takes and makes three channels; None for none.
@@ -125,8 +126,8 @@ class InformedNetwork(Representation):
         return True
 
     def named_inputs(self, problem: InverseProblem) -> tuple[str, ...]:
-        """Those of a step of denoising are fewer."""
-        return ("z", "x", "mirrored", "share") if self._denoises(problem) else ()
+        """Those of denoising are fewer."""
+        return DENOISING if self._denoises(problem) else ()
 
     def with_channels(self, channels: int) -> InformedNetwork:
         """Return the prior itself, which serves any number of channels."""
@@ -141,7 +142,7 @@ class InformedNetwork(Representation):
             denoiser = None if denoiser is None else draw_weights(denoiser, seed=seed)
         weights = _weights_of(network, denoiser)
         if self._denoises(problem):
-            return Start(weights, _denoising(problem.y, torch.zeros_like(problem.y), 0))
+            return Start(weights, _denoising(problem.y, 0))
         constant = constant_fit(problem)
         x = smooth_fit(problem, constant, smoothness=self.smoothness)
         w = coverage(problem, constant) if self.sees_all else x
@@ -151,14 +152,13 @@ class InformedNetwork(Representation):
         self, inputs: Named, estimate: Estimate, problem: InverseProblem, step: int
     ) -> Named:
         """Return the inputs made of the image of this step; see ``Representation.refresh``."""
-        x = estimate.x.detach()
         if self._denoises(problem):
-            return _denoising(inputs["z"], x, step + 1)
-        return self._inputs(x, inputs["w"].detach(), problem, step + 1)
+            return _denoising(inputs["z"], step + 1)
+        return self._inputs(estimate.x.detach(), inputs["w"].detach(), problem, step + 1)
 
     def _denoises(self, problem: InverseProblem) -> bool:
         """Whether the denoiser solves a problem."""
-        return self.denoiser is not None and is_identity(problem.physics)
+        return self.denoiser is not None and is_identity(problem)
 
     def _inputs(self, x: Tensor, w: Tensor, problem: InverseProblem, step: int) -> Named:
         """Return the inputs of a step, given the image of the step before."""
@@ -176,15 +176,14 @@ class InformedNetwork(Representation):
         }
 
     def forward(  # type: ignore[override]
-        self, size: tuple[int, int], *, z: Tensor, x: Tensor, mirrored: Tensor, **others: Tensor
+        self, size: tuple[int, int], *, z: Tensor, mirrored: Tensor, **others: Tensor
     ) -> Estimate:
         """Correct the images ``z``."""
-        if self.denoiser is not None and "share" in others:
-            made = _seen(self.denoiser, [z], None, mirrored)
-            return Estimate(torch.lerp(x, made, others["share"].view(-1, 1, 1, 1)))
+        if self.denoiser is not None and not others:
+            return Estimate(_seen(self.denoiser, [z], None, mirrored))
         if not self.sees_all:
             return Estimate(_seen(self.network, [z], None, mirrored))
-        maps = [z, x, others["q"], others["w"]]
+        maps = [z, others["x"], others["q"], others["w"]]
         return Estimate(_seen(self.network, maps, others["s"], mirrored))
 
     def adopt(self, other: Representation) -> None:
@@ -229,11 +228,10 @@ def _weights_of(network: nn.Module, denoiser: nn.Module | None) -> Named:
     return weights
 
 
-def _denoising(y: Tensor, x: Tensor, step: int) -> Named:
-    """Return the inputs of a step of denoising, given the mean of the steps before."""
-    rows = y.new_ones(len(y), 1)
-    share = 1 / (step + 1) if step < 2 else 0.0
-    return {"z": y, "x": x, "mirrored": rows * (step % 2), "share": rows * share}
+def _denoising(y: Tensor, step: int) -> Named:
+    """Return the inputs of a step of denoising."""
+    z = y if y.dtype == torch.float64 else y.float()
+    return dict(zip(DENOISING, (z, z.new_full((len(z), 1), step % 2)), strict=True))
 
 
 def _seen(network: nn.Module, maps: list[Tensor], s: Tensor | None, mirrored: Tensor) -> Tensor:
