@@ -31,7 +31,7 @@ def join(prior: str, denoiser: str, out: Path) -> None:
     if not isinstance(whole.prior, InformedNetwork):
         raise UserError(f"--prior={prior} is no informed prior")
     told = part.description.get("representation", {}).get("network", {})
-    if not part.prior.any_size or not 0 < told.get("in_channels", 0) <= told["out_channels"]:
+    if not (part.prior.any_size and told) or told["in_channels"] != told["out_channels"]:
         raise UserError(f"--denoiser={denoiser} does not see the noisy image, or not it alone")
     tensors: dict[str, Tensor] = {
         f"prior.{name}": tensor
