@@ -73,3 +73,11 @@ def test_refused_in_one_line(name: str, change: str, text: str):
 def test_numbers_of_constructors_are_finite(value: str):
     with pytest.raises(UserError, match=r"optimizer\.lr=\S+ must be a number or settings of"):
         config.compose("infer", ["method=dip", f"optimizer.lr={value}"])
+
+
+def test_a_function_may_be_called_like_its_module():
+    """Python 3.12's ``pydoc.locate`` finds the module instead; run this on each supported one."""
+    node = OmegaConf.create({"_target_": "metadip.fitting.rmse"})
+    with pytest.raises(UserError, match=r"unknown setting 'objective\.wieght'"):
+        config.check_keys(OmegaConf.merge(node, {"wieght": 1}), "objective")
+    config.check_keys(node, "objective")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from pydoc import locate
+from types import ModuleType
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -135,15 +136,30 @@ def _constructor_of(target: str, path: str, allow: Sequence[str]) -> Callable[..
         )
         raise UserError(f"{told} is not a constructor of metadip{hint}")
     try:
-        constructor: Any = locate(target)
-        if constructor is None:
-            raise ImportError(f"there is no {target}")
+        constructor = _located(target)
         inspect.signature(constructor)
     except Exception as error:  # importing runs a module, which may raise anything
         raise UserError(f"{told} cannot be imported: {' '.join(str(error).split())}") from error
     if ours and not str(getattr(constructor, "__module__", "")).startswith("metadip."):
         raise UserError(f"{told} is not a constructor of metadip")
     return constructor  # type: ignore[no-any-return]
+
+
+def _located(target: str) -> Any:
+    """Import what a dotted name means: an attribute, else the module of that name.
+
+    Functions may be called like their modules, and ``pydoc.locate`` takes the module on some
+    versions of Python.
+    """
+    first, *parts = target.split(".")
+    path, found = first, import_module(first)
+    for part in parts:
+        path = f"{path}.{part}"
+        if isinstance(found, ModuleType) and not hasattr(found, part):
+            found = import_module(path)
+        else:
+            found = getattr(found, part)
+    return found
 
 
 def check_settings(cfg: Config) -> None:
