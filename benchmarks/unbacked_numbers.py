@@ -37,6 +37,11 @@ GIVEN: dict[str, dict[str, str]] = {
         "within 1 dB of the best step in most cells": "the threshold that cells are counted by",
         "The talk's claim of about 1 dB": "the claim, not the result",
     },
+    "docs/records/task_tables.md": {
+        "The paper has 29.8 for the cameraman, 39.16 for the house, 34.54 for the montage and 33.05"
+        " for the peppers": "published with DIP",
+        "dB, where the paper has 0.92, 0.92 and 0.95": "published with ES-WMV",
+    },
     "docs/records/two_unknowns.md": {
         "(32.64 against 31.12 dB in the paper)": "published with double DIP",
     },
