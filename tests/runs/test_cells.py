@@ -1,12 +1,15 @@
-"""Cells that agree with y, and what quick=true limits."""
+"""Cells that agree with y, what quick=true limits, and what makes a cell anew."""
 
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from metadip import config
 from metadip.runs.cells import QUICK, Recipe
+from metadip.runs.continuing import fingerprint
 from tests.runs.test_benchmark import SMALL, rows, run, words
 
 
@@ -52,3 +55,15 @@ def test_a_method_may_have_settings_of_its_own_for_a_task(tmp_path: Path):
         ("dip", "denoise_25"): 3, ("dip", "cs_1"): 5,
         ("single_image", "denoise_25"): 4, ("single_image", "cs_1"): 4,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [["method=pnp_admm", "denoiser=photo"], ["method=refined"]])
+def test_a_prior_that_serves_as_denoiser_counts(settings: list[str], tmp_path: Path):
+    own = tmp_path / "own.safetensors"
+    key = "denoiser.ckpt" if "denoiser=photo" in settings else "method.denoiser.ckpt"
+    found = set()
+    for content in (b"first", b"second"):
+        own.write_bytes(content)
+        found.add(fingerprint(config.compose("infer", ["task=cs", *settings, f"{key}={own}"])))
+    assert len(found) == 2
+    assert fingerprint(config.compose("infer", ["method=tv", "task=denoise"])) is None

@@ -145,8 +145,16 @@ def _told(value: object) -> str:
 
 
 def fingerprint(cfg: config.Config) -> str | None:
-    """Return the hash of the prior's file, None for a method without one."""
-    if "ckpt" not in cfg.method:
-        return None
-    with resolve(cfg.method.ckpt).open("rb") as file:
+    """Return a hash of the files of all priors that the method names, None if it names none."""
+    named = config.leaves({"method": config.plain(cfg.method)}).items()
+    priors = {str(value) for key, value in named if key.endswith(".ckpt") and value is not None}
+    digests = sorted(_digest(resolve(prior)) for prior in priors)
+    if len(digests) < 2:
+        return digests[0] if digests else None
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Return the hash of a file."""
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
