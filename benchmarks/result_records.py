@@ -31,7 +31,7 @@ KEYS = {  # that tell rows apart
     "problem": str, "photograph": str, "noise_std": float, "rule": str, "size_px": int,
     "threads": int, "neighbours": int, "kernel_px": int, "fit": str, "image_px": int, "name": str,
     "engine": str, "inner_steps": int, "python": str, "step": str, "part": str,
-    "noise": str, "level": str, "size": str, "tile_px": int,
+    "noise": str, "level": str, "size": str, "tile_px": int, "weight": float,
 }  # fmt: skip
 VALUES = {
     "psnr_db": float, "ssim": float, "nmse": float, "seconds": float, "steps": int,

@@ -27,6 +27,7 @@ OTHERS = {  # presets that differ from the default on purpose
     ("method/refined", "add_noise"),
     ("method/metasiren", "ckpt"),  # another prior
     ("callbacks/far_field", "inputs"),  # two latents
+    ("callbacks/far_field_discrepancy", "inputs"),
     ("callbacks/far_field", "magnitude"),  # a complex object
 }
 NEEDED = {  # what a choice asks the user for

@@ -19,8 +19,9 @@ from deepinv.physics import (
 )
 from torch import Tensor
 
-from metadip.physics.noise import SpeckleNoise
-from metadip.physics.noise_level import expected_noise_energy
+from metadip.physics.noise import CountedAmplitudes, SpeckleNoise
+from metadip.physics.noise_level import _of_counted_amplitudes, expected_noise_energy
+from metadip.tasks.coherent_diffraction import DiffractionTask
 from metadip.types import InverseProblem
 
 SHAPE = (3, 64, 64)
@@ -127,3 +128,29 @@ def test_coils_carry_noise_where_the_mask_keeps_k_space():
 def test_an_operator_without_a_noise_model():
     physics: Any = torch.nn.Identity()
     assert expected_noise_energy(InverseProblem(picture(), physics, SHAPE)) is None
+
+
+def test_what_a_count_stands_for():
+    """Its mean over Poisson counts is the mean square error of their square root."""
+    expected = torch.tensor([0.003, 0.03, 0.3, 1.0, 3.0, 10.0, 100.0], dtype=torch.float64)
+    counts = torch.arange(400, dtype=torch.float64)[:, None]
+    share = (torch.xlogy(counts, expected) - expected - torch.lgamma(counts + 1)).exp()
+    errors = (share * (counts.sqrt() - expected.sqrt()).square()).sum(0)
+    told = [_of_counted_amplitudes(CountedAmplitudes(1.0), n.sqrt()) for n in counts]
+    means = (share * torch.stack(told)[:, None]).sum(0)
+    torch.testing.assert_close(means[2:], errors[2:], rtol=0.05, atol=0)
+    torch.testing.assert_close(means[:2], errors[:2], rtol=0.25, atol=0)
+
+
+@pytest.mark.parametrize("beamstop_px", [0, 3])
+def test_the_energy_of_counted_amplitudes(beamstop_px: float):
+    task = DiffractionTask(
+        2.0, photons=1e5, phase="strong", object="crystal", beamstop_px=beamstop_px
+    )
+    ratios = []
+    for seed in range(8):
+        problem = task.measure(torch.zeros(1, 1, 48, 48), seed=seed)
+        truth: Any = problem.reading
+        made = (problem.physics.A(truth.truth) - problem.y).square().sum().item()
+        ratios.append(made / (expected_noise_energy(problem) or 0.0))
+    assert abs(sum(ratios) / len(ratios) - 1) < 0.08

@@ -31,6 +31,24 @@ class SpeckleNoise(NoiseModel):
         return x + x * self.relative_std * torch.randn_like(x)
 
 
+class CountedAmplitudes(NoiseModel):
+    """Count photons and take the square root, y = sqrt(N / c) with N ~ Poisson(c z^2).
+
+    Args:
+        counts_per_unit: c, the count expected at amplitude 1, above 0.
+    """
+
+    counts_per_unit: Tensor
+
+    def __init__(self, counts_per_unit: float) -> None:
+        super().__init__()
+        self.register_buffer("counts_per_unit", torch.tensor(float(counts_per_unit)))
+
+    def forward(self, x: Tensor, **_: object) -> Tensor:
+        """Return amplitudes ``x`` as counted, drawn from the global random generator."""
+        return (torch.poisson(self.counts_per_unit * x.square()) / self.counts_per_unit).sqrt()
+
+
 @dataclass(frozen=True)
 class NoiseKind:
     """One kind of noise.

@@ -12,7 +12,7 @@ from torch import Tensor
 from metadip.argument_types import Above, Between
 from metadip.physics.crystals import LARGEST_RAD, crystal, smooth_field
 from metadip.physics.far_field import COMPLEX, FarField, as_parts, magnitude_of
-from metadip.physics.noise import operator_seed
+from metadip.physics.noise import CountedAmplitudes, operator_seed
 from metadip.physics.operators import ImageShape
 from metadip.physics.symmetries import AlignedObject
 from metadip.seeding import Stream, generator_of
@@ -99,7 +99,12 @@ class DiffractionTask:
         physics = FarField(image_shape_of(unknown), mask=_disc_left_out(sides, self.beamstop_px))
         physics = physics.to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
-            y = _counted(physics.A(unknown), self.photons, seed=seed)
+            y = physics.A(unknown)
+            if self.photons is not None:
+                physics.noise_model = counting = CountedAmplitudes(
+                    self.photons / float(y.square().sum().clamp(min=1e-20))
+                ).to(y)
+                y = _counted(y, counting, seed=seed)
         return InverseProblem(
             y, physics, image_shape_of(unknown), x=magnitude, name=name, seed=seed,
             reading=AlignedObject(unknown),
@@ -179,13 +184,11 @@ def _disc_left_out(sides: tuple[int, ...], radius_px: float) -> Tensor:
     return (torch.hypot(rows[:, None].float(), columns.float()) >= radius_px).float()
 
 
-def _counted(amplitude: Tensor, photons: float | None, *, seed: int) -> Tensor:
+def _counted(amplitude: Tensor, counting: CountedAmplitudes, *, seed: int) -> Tensor:
     """Return the square root of Poisson counts, in the units of the amplitude."""
-    if photons is None:
-        return amplitude
-    intensity = amplitude.float().cpu().square()
-    per_unit = photons / float(intensity.sum().clamp(min=1e-20))
-    counts = torch.poisson(per_unit * intensity, generator=generator_of(seed, Stream.NOISE))
+    per_unit = counting.counts_per_unit.float().cpu()
+    expected = per_unit * amplitude.float().cpu().square()
+    counts = torch.poisson(expected, generator=generator_of(seed, Stream.NOISE))
     return (counts / per_unit).sqrt().to(amplitude)
 
 
