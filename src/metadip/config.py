@@ -149,7 +149,7 @@ def _located(target: str) -> Any:
     """Import what a dotted name means: an attribute, else the module of that name.
 
     Functions may be called like their modules, and ``pydoc.locate`` takes the module on some
-    versions of Python.
+    versions of Python. (Hydra's ``get_object`` logs what it does not find.)
     """
     first, *parts = target.split(".")
     path, found = first, import_module(first)

@@ -32,6 +32,7 @@ NOISES: list[Any] = [
     PoissonNoise(0.05),
     PoissonGaussianNoise(gain=0.05, sigma=0.2),
     SpeckleNoise(0.35),
+    CountedAmplitudes(20.0),
     SaltPepperNoise(p=0.1, s=0.2),
     SaltPepperNoise(p=0.35, s=0.35),
 ]

@@ -37,6 +37,21 @@ def test_a_built_in_picture(method: str, task: str, photo: list[str], tmp_path: 
     assert len(json.loads((tmp_path / "out" / "curves.json").read_text("utf-8"))["loss"]) == 4
 
 
+def test_a_fit_from_the_result_of_hio(photo: list[str], tmp_path: Path):
+    widths = [
+        f"prior.{part}.network.{key}"
+        for part in ("magnitude", "phase")
+        for key in ("channels=[4]", "skip_channels=[2]")
+    ]
+    words = [
+        "method=hio_double_dip", "task=cdi", *widths, "method.first.cycles=20",
+        "method.first_steps=2", "fit.steps=2", *photo, *COMMON,
+    ]  # fmt: skip
+    runs.infer(config.compose("infer", words))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    assert len(metrics["images"][0]["first_and_fit"]["residuals"]) == 2
+
+
 def test_sure_is_for_denoising(photo: list[str]):
     words = ["method=dip_sure", "task=inpaint", "task.noise_std=0.1", *SMALL, *photo, *COMMON]
     with pytest.raises(UserError, match="SURE serves denoising alone"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from deepinv.physics import Denoising
 
 from metadip.fitting import Execution, Sum, fit, mse
@@ -48,12 +49,12 @@ class AfterAnother(Restarted):
     def _after(self, problem: InverseProblem, hooks: Sequence[Any]) -> FitResult:
         (found,) = self.first.reconstruct([problem])
         prior = self.prior.with_channels(problem.image_shape[0])
-        image = found.x_hat
-        if isinstance(problem.physics, FarField):
-            image = upright(image)  # far from phases of pi, where a network would have to wrap
-        target = replace(
-            problem, y=image, physics=Denoising().to(image.device), x=None, reading=None
-        )
+        with torch.inference_mode(False):  # fits need ordinary tensors
+            image = found.x_hat.clone()
+            if isinstance(problem.physics, FarField):
+                image = upright(image)  # far from phases of pi, where a network would have to wrap
+            identity = Denoising().to(image.device)
+        target = replace(problem, y=image, physics=identity, x=None, reading=None)
         (near,) = fit(
             [target], prior, Sum(mse), self.optimizer, steps=self.first_steps,
             execution=self.execution,
