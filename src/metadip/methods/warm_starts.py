@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from deepinv.physics import Denoising
 
 from metadip.checkpoint import load_prior
@@ -127,6 +128,7 @@ class SingleImageStart(FitReconstructor):
             self.prior = self._from_clean_image()
         return super().reconstruct(problems, hooks=hooks)
 
+    @torch.inference_mode(mode=False)  # fits need ordinary tensors
     def _from_clean_image(self) -> Representation:
         x = self.clean.to(next(self.prior.parameters()).device)
         problem = InverseProblem(x, Denoising(), (x.shape[1], x.shape[2], x.shape[3]))

@@ -27,8 +27,8 @@ class ConvDecoder(Representation):
         ``layers`` - 1 times: enlargement to the nearest neighbour, so that the sizes grow by one
         factor from the latent to the image, 3x3 convolution, ReLU, BatchNorm on the image at hand;
         then the same without enlargement, and a 1x1 convolution without a sigmoid. The image is
-        the result times a gain, fixed so that at the start ||x|| = ||A^T y||: the authors scale
-        the measurement instead.
+        the result times a gain, fixed so that at the start ||x|| = ||A^T y||, or ||A x|| = ||y||
+        where A has no adjoint: the authors scale the measurement instead.
     Shape:
         Inputs ``z`` (B, width, h, w) with ``cells`` along the longer side, and ``gain``
         (B, 1, 1, 1). BatchNorm mixes a batch, so independent images are given one at a time or
@@ -123,8 +123,7 @@ class ConvDecoder(Representation):
         z = latent(*cells)
         with torch.no_grad():
             x = _image(network, z, (height, width))
-            like = problem.scale**2 * problem.physics.A_adjoint(problem.y)
-            gain = (like.norm() / x.norm().clamp(min=1e-12)).reshape(1, 1, 1, 1).to(z)
+            gain = _gain(x, problem).reshape(1, 1, 1, 1).to(z)
         return Start(dict(network.named_parameters(prefix="network")), {"z": z, "gain": gain})
 
     def forward(  # type: ignore[override]
@@ -132,6 +131,16 @@ class ConvDecoder(Representation):
     ) -> Estimate:
         """Generate the images of latents ``z``."""
         return Estimate(gain * _image(self.network, z, size))
+
+
+def _gain(x: Tensor, problem: InverseProblem) -> Tensor:
+    """Return the factor by which an image gets the energy that a measurement has."""
+    physics, y = problem.physics, problem.y
+    if hasattr(physics, "A_adjoint"):
+        target = problem.scale**2 * physics.A_adjoint(y)
+    else:
+        x, target = physics.A(x), y
+    return target.norm() / x.norm().clamp(min=1e-12)
 
 
 def _image(network: nn.ModuleList, z: Tensor, size: tuple[int, int]) -> Tensor:
