@@ -31,6 +31,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ def take(run: Path, name: str) -> Path:
         UserError: If the folder has no finished cells.
     """
     path = RESULTS / f"{name}.csv"
-    write_cells(run, path, config.compose("benchmark", [f"table={name}"]).table.reference)
+    write_cells(run, path, settings_of(name).reference)
     record_run(run, path)
     return path
 
@@ -98,6 +99,13 @@ def cells_of(name: str) -> Cells:
     return found
 
 
+@cache
+def settings_of(table: str) -> config.Config:
+    """Return the settings of a table of ``benchmark.py``."""
+    chosen: config.Config = config.compose("benchmark", [f"table={table}"]).table
+    return chosen
+
+
 def table_of(name: str, asked: str) -> str:
     """Return the Markdown of one table, given the words of its comment.
 
@@ -108,7 +116,7 @@ def table_of(name: str, asked: str) -> str:
     if unknown := [word for word in asked.split() if word.split("=")[0] not in OPTIONS]:
         raise UserError(f"table {name}: unknown option '{unknown[0]}'")
     given = options.get("table", name)
-    cells, table = cells_of(name), config.compose("benchmark", [f"table={given}"]).table
+    cells, table = cells_of(name), settings_of(given)
     kinds = ("methods", "tasks", "sets")
     there = {kind: {place[at] for place in cells} for at, kind in enumerate(kinds)}
     every = {kind: [key for key in table[kind] if key in there[kind]] for kind in kinds}
