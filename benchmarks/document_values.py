@@ -5,7 +5,8 @@
 
 A figure is the mean of a column over the rows that agree with the words of the comment, or another
 ``statistic=`` (min, max, median, count); ``digits=`` are those after the point, 2 if not given.
-With ``minus=`` another column is subtracted from it, row by row.
+With ``minus=`` another column is subtracted from it, row by row. With ``below=`` only values under
+it enter; a count of them may be 0.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def value_of(path: Path, asked: str) -> str:
     words = dict(word.partition("=")[::2] for word in asked.split())
     column, digits = words.pop("column", ""), words.pop("digits", "2")
     statistic, minus = words.pop("statistic", "mean"), words.pop("minus", "")
+    below = float(words.pop("below")) if "below" in words else None
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     named = [column, *words, *([minus] if minus else [])]
@@ -42,10 +44,11 @@ def value_of(path: Path, asked: str) -> str:
         raise UserError(f"value {path.stem}: statistic={statistic} is not {', '.join(STATISTICS)}")
     shown = [row for row in rows if all(row[key] == text for key, text in words.items())]
     try:
-        values = [float(row[column]) - float(row[minus] if minus else 0) for row in shown]
+        every = [float(row[column]) - float(row[minus] if minus else 0) for row in shown]
     except ValueError as error:
         raise UserError(f"value {path.stem}: '{asked}' has values that are no numbers") from error
-    if not values:
+    values = [value for value in every if below is None or value < below]
+    if not every or (statistic != "count" and not values):
         raise UserError(f"value {path.stem}: no row has '{asked}'")
     return f"{STATISTICS[statistic](values):.{digits}f}"
 

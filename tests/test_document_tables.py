@@ -176,6 +176,9 @@ def test_the_numbers_of_a_paper_stand_in_brackets(script, results: Path):
         ("column=ms note=idle digits=4", "3.1416"),
         ("column=ms statistic=max digits=0", "12"),
         ("column=ms statistic=count digits=0", "2"),
+        ("column=ms statistic=count below=12 digits=0", "1"),
+        ("column=ms statistic=count below=3 digits=0", "0"),
+        ("column=ms below=12 digits=2", "3.14"),
         ("column=size_px minus=ms note=busy digits=0", "116"),
     ],
 )
@@ -191,6 +194,7 @@ def test_a_figure_in_a_sentence_comes_from_results(script, results: Path, asked:
         ("column=s", "value times: no column 's' in size_px, ms, note"),
         ("column=ms minus=s", "value times: no column 's' in size_px, ms, note"),
         ("column=ms note=none", "value times: no row has 'column=ms note=none'"),
+        ("column=ms below=3", "value times: no row has 'column=ms below=3'"),
         ("column=note", "has values that are no numbers"),
         ("column=ms statistic=sum", "statistic=sum is not mean, median, min, max, count"),
     ],
