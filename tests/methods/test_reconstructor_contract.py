@@ -76,7 +76,7 @@ def make(
     if request.param == "load":
         path = save_tiny_prior(tmp_path_factory.mktemp("prior") / "tiny.safetensors")
         built: Reconstructor = metadip.load(str(path), steps=3)
-        built.optimizer.log_lr.fill_(math.log(0.005))  # nobody has trained it: small steps
+        built.optimizer.log_lr.fill_(math.log(0.002))  # nobody has trained it: small steps
     else:
         network = SkipUNet(32, out_channels=3, channels=[8, 8], skip_channels=[4, 4])
         tiny = LatentNetwork(network, Latent(32, size_px=64, n_wavelengths=0))
