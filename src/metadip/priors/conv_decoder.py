@@ -140,7 +140,8 @@ def _gain(x: Tensor, problem: InverseProblem) -> Tensor:
         target = problem.scale**2 * physics.A_adjoint(y)
     else:
         x, target = physics.A(x), y
-    return target.norm() / x.norm().clamp(min=1e-12)
+    gain: Tensor = target.norm() / x.norm().clamp(min=1e-12)
+    return gain
 
 
 def _image(network: nn.ModuleList, z: Tensor, size: tuple[int, int]) -> Tensor:
