@@ -96,7 +96,7 @@ BAD = {
     "mask between 0 and 1": ([*CDI, "measurement={}/mask.npz"], "mask must be 0 or 1 at each"),
     "HIO without a far field": (
         ["task=denoise", "method=hio", "input={}/image.png"],
-        "method=hio finds objects from their far field (task=cdi), not task=denoise",
+        "method=hio and raar find objects from their far field (task=cdi), not task=denoise",
     ),
     "kernel of a far field": (
         ["task=cdi", "method=double_dip", "method.kernel_px=5", "input={}/image.png"],

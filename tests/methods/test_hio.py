@@ -124,5 +124,5 @@ def test_bad_arguments_are_refused_in_one_line():
         assert text in str(refusal.value)
         assert "\n" not in str(refusal.value)
     noisy = DenoisingTask(0.1, clip=False).measure(torch.zeros(1, 1, 8, 8), seed=0)
-    with pytest.raises(UserError, match="finds objects from their far field"):
+    with pytest.raises(UserError, match="find objects from their far field"):
         hio().check(noisy, task="task=denoise")

@@ -64,6 +64,7 @@ SETTINGS: dict[str, list[str]] = {
     "refined": ["method.first.steps=2", "method.iterations=2"],
     "self_guided": SMALL,
     "hio": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
+    "raar": ["method.cycles=30", "method.er_cycles=2", "method.restarts=2"],
     "hio_double_dip": [
         *(
             f"prior.{part}.network.{key}"
@@ -131,7 +132,7 @@ WEIGHTLESS = {
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = (
     "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi", "hio",
-    "hio_double_dip", "richardson_lucy", "selfdeblur",
+    "hio_double_dip", "raar", "richardson_lucy", "selfdeblur",
 )  # fmt: skip
 BLIND = {"blind_deblur"}  # the kernel is not told
 FAR_FIELD = {"cdi"}  # neither linear nor an image of its channels
@@ -157,6 +158,7 @@ SERVED = {
     "double_dip": BLIND,
     "double_dip_cdi": {"mri", *FAR_FIELD},  # complex objects; here cpr is in colour
     "hio": FAR_FIELD,
+    "raar": FAR_FIELD,
     "hio_double_dip": FAR_FIELD,
     "pnp_admm": set(TASKS) - BLIND - FAR_FIELD,
     "refined": set(TASKS) - BLIND - FAR_FIELD,

@@ -96,7 +96,9 @@ class Plan:
 
 def _check(problem: InverseProblem, _: object, task: str) -> None:
     if not isinstance(problem.physics, FarField):
-        raise UserError(f"method=hio finds objects from their far field (task=cdi), not {task}")
+        raise UserError(
+            f"method=hio and raar find objects from their far field (task=cdi), not {task}"
+        )
 
 
 def objects(problem: InverseProblem, plan: Plan) -> Iterator[Tensor]:
