@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from metadip.methods import Method
     from metadip.types import FitResult
 
-QUICK = {"steps": 20, "iterations": 5, "image_steps": 20}  # upper limits of quick=true
+QUICK = {  # upper limits of quick=true
+    "steps": 20,
+    "iterations": 5,
+    "image_steps": 20,
+    "first_steps": 20,
+    "refine_steps": 20,
+    "cycles": 300,
+    "er_cycles": 100,
+}
 THAT_MATTER = ("method", "callbacks", "task", "fit", "seed")  # settings that a result depends on
 OTHER_SETS = {"images": "own images", "sample": "built-in picture"}  # in place of a table's sets
 DECIMALS = 4  # of curves, dB
@@ -87,7 +95,7 @@ class Recipe:
         if self.quick:
             if cfg.fit.steps is not None:
                 cfg.fit.steps = min(cfg.fit.steps, QUICK["steps"])
-            for node in (cfg.method, cfg.method.get("denoiser") or {}):
+            for node in (cfg.method, *(cfg.method.get(key) or {} for key in ("denoiser", "first"))):
                 for key in QUICK.keys() & node.keys():
                     own = node[key]  # None: the prior's own
                     node[key] = QUICK[key] if own is None else min(own, QUICK[key])
