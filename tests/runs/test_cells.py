@@ -39,6 +39,16 @@ def test_quick_also_limits_the_fits_of_a_denoiser():
     assert recipe.cfg.method.iterations == QUICK["iterations"]
 
 
+def test_quick_also_limits_what_a_method_does_first():
+    recipe = Recipe(
+        "both", "cdi", ["method=hio_double_dip"], ["task=cdi"], count=None, quick=True,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    method = recipe.cfg.method
+    assert method.first_steps == QUICK["first_steps"]
+    assert (method.first.cycles, method.first.er_cycles) == (QUICK["cycles"], QUICK["er_cycles"])
+
+
 def test_a_method_may_have_settings_of_its_own_for_a_task(tmp_path: Path):
     """Those for a task come after the method's and the task's."""
     photos = tmp_path / "photos"
