@@ -135,6 +135,8 @@ def _check_benchmark(cfg: Config) -> None:
         check_apart(Path(str(cfg.out)), "images", str(cfg.images))
         return
     for name, group in {} if cfg.quick else cfg.table.sets.items():
+        if cfg.sets is not None and name not in cfg.sets:
+            continue
         for _, root in _missing_roots(group.images):
             raise UserError(
                 f"no folder '{root}' for the image set {name}: give faces=FOLDER, "

@@ -65,6 +65,7 @@ class Script:
     quick: bool
     methods: Sequence[str] | None
     tasks: Sequence[str] | None
+    sets: Sequence[str] | None
     part: str | None
     device: str
 

@@ -36,13 +36,14 @@ def benchmark(cfg: config.Config) -> None:
     from metadip.report import prepare_folder, save_provenance
 
     config.check_settings(cfg)
+    sets = _chosen_sets(cfg)
     check_paths("benchmark", cfg)
     prepare_process(cfg)
     if cfg.quick:
         cfg.image_size, cfg.count = QUICK_IMAGE_PX, QUICK_COUNT
     if not cfg.threads and cfg.image_size is not None:
         torch.set_num_threads(threads_of_size(cfg.image_size, available=torch.get_num_threads()))
-    out, every = Path(cfg.out), list(images_of(cfg))
+    out, every = Path(cfg.out), list(images_of(cfg, sets))
     recipes, chosen = _recipes(cfg), _chosen_names(cfg)
     images = part_of(every, None if cfg.part is None else str(cfg.part))
     table = _table(cfg, every)
@@ -127,6 +128,14 @@ def _chosen_names(cfg: config.Config) -> set[tuple[str, str]]:
         _chosen(what, cfg[what], list(cfg.table[what])) for what in ("methods", "tasks")
     )
     return set(product(tasks, methods))
+
+
+def _chosen_sets(cfg: config.Config) -> list[str]:
+    """Return the image sets to run on."""
+    if cfg.sets is not None and (cfg.quick or cfg.images is not None):
+        instead = "quick=true" if cfg.images is None else "images="
+        raise UserError(f"sets= chooses among the table's image sets, which {instead} replaces")
+    return _chosen("sets", cfg.sets, list(cfg.table.sets))
 
 
 def _chosen(what: str, wanted: Sequence[str] | None, known: list[str]) -> list[str]:

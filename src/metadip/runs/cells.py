@@ -27,8 +27,9 @@ QUICK = {  # upper limits of quick=true
     "steps": 20,
     "iterations": 5,
     "image_steps": 20,
-    "first_steps": 20,
+    "first_steps": 5,
     "refine_steps": 20,
+    "restarts": 1,
     "cycles": 300,
     "er_cycles": 100,
 }
@@ -239,8 +240,8 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w.+-]", "_", name)
 
 
-def images_of(cfg: config.Config) -> Iterator[Image]:
-    """Yield the images of the table's sets, or those that replace them.
+def images_of(cfg: config.Config, sets: Sequence[str]) -> Iterator[Image]:
+    """Yield the images of these sets of the table, or those that replace them.
 
     Raises:
         UserError: If a folder is missing or empty, or an image cannot be read.
@@ -257,7 +258,7 @@ def images_of(cfg: config.Config) -> Iterator[Image]:
         folder = ImageFolder(str(cfg.images), split=None, channels=3, crop_px=None, **common)
         sources, files = {"images": folder}, [path.name for path in folder.paths]
     else:
-        sources = {name: config.build(node.images) for name, node in cfg.table.sets.items()}
+        sources = {name: config.build(cfg.table.sets[name].images) for name in sets}
     for group, source in sources.items():
         seen: set[str] = set()
         for index in range(min(cfg.count, len(source))):
