@@ -57,5 +57,5 @@ def test_a_quick_table_names_the_best(
     assert script.main(arguments) == 0
     assert (
         "drp: 1 times its step size" in capsys.readouterr().out
-    )  # with a millionth of it the fit does not move
+    )  # less hardly moves
     assert (tmp_path / "step_sizes.csv").read_text().startswith("method,best_factor,fits,psnr")
