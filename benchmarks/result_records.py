@@ -31,14 +31,15 @@ KEYS = {  # that tell rows apart
     "problem": str, "photograph": str, "noise_std": float, "rule": str, "size_px": int,
     "threads": int, "neighbours": int, "kernel_px": int, "fit": str, "image_px": int, "name": str,
     "engine": str, "inner_steps": int, "python": str, "step": str, "part": str,
-    "noise": str, "level": str, "size": str, "tile_px": int, "weight": float,
+    "noise": str, "level": str, "size": str, "tile_px": int, "weight": float, "lr": float,
 }  # fmt: skip
 VALUES = {
     "psnr_db": float, "ssim": float, "nmse": float, "seconds": float, "steps": int,
     "best_psnr_db": float, "best_step": int, "last_psnr_db": float, "relative_error": float,
     "phase_psnr_db": float, "blind.kernel_similarity": float, "count": int, "ratio": float,
     "steps_to_reference": str, "made_on": str, "default": str, "command": str, "peak_mib": float,
-    "value": float, "mib": float, "seam": float,
+    "value": float, "mib": float, "seam": float, "predicted": float, "measured": float,
+    "best_factor": float, "fits": int,
 }  # fmt: skip
 BY_ENDING = {"_ms": float, "_s": float, "_db": float, "_mib": float, "_mb": float, "_ratio": float,
              "_step": int}  # fmt: skip

@@ -63,7 +63,7 @@ def best_of(cells: Sequence[Mapping[str, Any]], factors: Sequence[float]) -> lis
             continue  # itself a row with another step size, or not done yet
         means = {f: statistics.fmean(run[p] for p in shared) for f, run in sorted(tried.items())}
         best = max(means, key=lambda factor: means[factor])
-        scores = {f"psnr_db_x{factor:g}": mean for factor, mean in means.items()}
+        scores = {f"times_{factor:g}_db": mean for factor, mean in means.items()}
         rows.append({"method": name, "best_factor": best, "fits": len(shared), **scores})
     return rows
 
