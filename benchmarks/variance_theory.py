@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="variance_theory.csv goes here")
     parser.add_argument("--picture", type=Path, help="a PNG of the curves")
-    parser.add_argument("--lr", nargs="+", type=float, default=[1e-4, 0.01, 0.1], help="step sizes")
+    parser.add_argument("--lr", nargs="+", type=float, default=[1e-5, 0.01, 0.1], help="step sizes")
     parser.add_argument("--steps", type=int, default=300, help="weight updates")
     parser.add_argument("--window", type=int, default=20, help="outputs in a window")
     parser.add_argument("--size", type=int, default=16, help="side of the image, px")
