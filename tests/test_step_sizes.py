@@ -56,8 +56,4 @@ def test_a_quick_table_names_the_best(
     ]  # fmt: skip
     assert script.main(arguments) == 0
     assert "drp: 1 times its step size" in capsys.readouterr().out  # less hardly moves
-    assert (
-        (tmp_path / "step_sizes.csv")
-        .read_text()
-        .startswith("method,best_factor,fits,times_")
-    )
+    assert (tmp_path / "step_sizes.csv").read_text().startswith("method,best_factor,fits,times_")
