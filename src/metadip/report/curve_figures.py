@@ -15,6 +15,7 @@ from metadip.report.figures import COLOURS, GREY, STYLE, new_figure, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_INSIDE = 2  # entries of a legend that curves leave room for
 # (label of the axis, logarithmic, curve -> its legend)
 CURVE_AXES: tuple[tuple[str, bool, dict[str, str]], ...] = (
     ("loss", True, {"loss": "loss"}),
@@ -79,15 +80,16 @@ def draw_fit(
     if chosen_step is None:
         chosen_step = chosen_step_of(curves)
     marks = {"stopped": (stop_step, ":"), "chosen": (chosen_step, "--")}
-    for ax, (label, log, names) in zip(axes, drawable_axes(curves), strict=True):
+    for ax, (quantity, log, names) in zip(axes, drawable_axes(curves), strict=True):
         _draw_curves(ax, {names[key]: curves[key] for key in names}, log=log)
-        ax.set_ylabel(label)
+        ax.set_ylabel(quantity)
         for name, (step, line) in marks.items():
             if step is not None:
-                told = f"{name} at {step}" if ax is axes[0] else None  # once
-                ax.axvline(step, color=GREY, linestyle=line, label=told)
-        if ax.get_legend_handles_labels()[1]:
-            ax.legend()
+                label = f"{name} at {step}" if ax is axes[0] else None  # once
+                ax.axvline(step, color=GREY, linestyle=line, label=label)
+        if told := ax.get_legend_handles_labels()[1]:
+            above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(told)}
+            ax.legend(**(above if len(told) > MOST_INSIDE else {}))
     axes[-1].set_xlabel("step (weight updates)")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
