@@ -6,8 +6,9 @@
 Each image and grid point is saved in a file in ``--out``; a second call with the same settings
 skips existing files. The point with the best mean PSNR becomes the preset
 ``conf/pnp/TASK_DENOISER.yaml``, used by ``infer.py method=pnp_admm pnp=TASK_DENOISER``. The 27
-points take 630 calls of the denoiser per image. With ``--method refined`` the grid is that of
-``method=refined``, whose numbers stand in conf/method: it is printed, and no preset is written.
+points take 630 calls of the denoiser per image. With ``--method refined`` or ``admm_tv`` the grid
+is that of this method, whose numbers stand in conf/method or in a table: it is printed, and no
+preset is written. The strength of ``admm_tv`` is its ``weight``, of 255 too.
 """
 
 from __future__ import annotations
@@ -67,11 +68,12 @@ def images_of(options: argparse.Namespace) -> ImageSource:
 
 def settings_of(point: Point, options: argparse.Namespace) -> list[str]:
     """Return the settings of ``infer.py`` that run a point."""
-    refined = options.method == "refined"
-    place = "method" if refined else "pnp"
+    plug_and_play = options.method == "pnp_admm"
+    place = "pnp" if plug_and_play else "method"
+    strength = "weight" if options.method == "admm_tv" else "strength"
     return [
-        f"method={options.method}", *([] if refined else [f"denoiser={options.denoiser}"]),
-        f"task={options.task}", f"{place}.strength={point.strength / 255}",
+        f"method={options.method}", *([f"denoiser={options.denoiser}"] if plug_and_play else []),
+        f"task={options.task}", f"{place}.{strength}={point.strength / 255}",
         f"{place}.penalty={point.penalty}", f"{place}.iterations={point.iterations}",
         *options.settings,
     ]  # fmt: skip
@@ -141,7 +143,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--images", type=Path, help="faces in CelebA's layout")
     source.add_argument("--natural", type=Path, help="photographs, cut into patches")
     parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--method", default="pnp_admm", choices=("pnp_admm", "refined"))
+    parser.add_argument("--method", default="pnp_admm", choices=("pnp_admm", "refined", "admm_tv"))
     parser.add_argument("--denoiser", default="bm3d", help="a file of conf/denoiser")
     parser.add_argument("--settings", nargs="+", default=[], help="others, as task.ratio=0.1")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file per run goes here")

@@ -252,9 +252,11 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
         return _unknown_choice(found[1], found[2])
     if found := re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text):
         key = found[1].split("@")[0]
+        public = [path for path in known if not path.rpartition(".")[2].startswith("_")]
         name = key.lower().rpartition(".")[2]
-        same = name in {path.rpartition(".")[2] for path in known}
-        hint = nearest(key, known) if same else meant(name) or nearest(key, known)
+        elsewhere = "." in key and name in {path.rpartition(".")[2] for path in public}
+        hint = "" if elsewhere else meant(name)
+        hint = hint or nearest(key, public)
         return f"unknown setting {key!r}{hint} (--help lists them)"
     return " ".join(str(error).split())
 

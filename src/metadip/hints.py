@@ -23,6 +23,7 @@ SYNONYMS = {
     "ratio": "task.ratio with task=cs, cpr, inpaint or spc",
     "factor": "task=sr task.factor=NUMBER",
     "kernel": "task=deblur task.kernel=FILE",
+    "scale": "task=sr task.factor=NUMBER",
     "image": "input=FILE",
     "output": "out=FOLDER",
     "iterations": "fit.steps=NUMBER",

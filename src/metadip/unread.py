@@ -33,6 +33,13 @@ from metadip.types import UserError
 OF_METHODS = ("prior", "objective", "optimizer", "denoiser", "pnp", "ckpt", "callbacks", "fit")
 OF_ENTRIES = ("callbacks", "stability")  # groups that hold what is built, by name
 HANDED = ("callbacks", "fit")  # built by the run, for constructors that have an argument for them
+# A task and a setting of it -> the setting that must have one of these values for it to be read.
+NEEDS: dict[tuple[str, str], tuple[str, tuple[str | None, ...]]] = {
+    ("inpaint", "ratio"): ("mask", ("random", "hole")),
+    ("deblur", "kernel_std_px"): ("kernel", ("gaussian",)),
+    ("deblur", "kernel_size_px"): ("kernel", ("motion", "disk")),
+    ("denoise", "noise_std"): ("level", (None,)),
+}
 TARGET = re.compile(r"^_target_: (\S+)", re.MULTILINE)
 ANY_TARGET = re.compile(r"^\s*_target_: (\S+)", re.MULTILINE)
 
@@ -105,6 +112,12 @@ def _check_of_infer(cfg: DictConfig, setting: Setting, overrides: Sequence[str])
         raise UserError(f"{setting.text} goes with method=pnp_admm, or take method={denoiser}")
     if setting.root == "task" and cfg.physics is not None and _changes(cfg, setting, overrides):
         raise UserError(f"{setting.text} has no use with physics={cfg.physics}: leave it out")
+    key, read_at = NEEDS.get((cfg.choices.task, setting.path.partition(".")[2]), ("", ()))
+    if setting.root == "task" and key and cfg.task[key] not in read_at:
+        value = cfg.task[key]
+        raise UserError(
+            f"{setting.text} is not read with task.{key}={value}: leave one of them out"
+        )
     if setting.root in OF_METHODS and setting.root not in HANDED and not _refers(cfg, setting.path):
         _refuse(cfg, setting, overrides)
 

@@ -11,45 +11,64 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MAX_12_BIT, MAX_16_BIT = 4095.0, 65535.0
+MAX_8_BIT, MAX_12_BIT, MAX_16_BIT = 255.0, 4095.0, 65535.0
 MAX_CHANNELS = 4
 LOG = logging.getLogger(__name__)
 
 
 def deep_tiff_shape(path: Path) -> tuple[int, int, int] | None:
-    """Return (3, H, W) of a colour TIFF of more than 8 bits, None for other TIFF."""
+    """Return (C, H, W) of a TIFF that Pillow does not read, None for other TIFF.
+
+    They are those in colour of more than 8 bits, and grey ones of floats other than float32.
+    """
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         page: Any = file.pages[0]
         bits = np.max(page.bitspersample)
-        if page.samplesperpixel < 3 or bits <= 8:
+        odd_floats = page.dtype is not None and page.dtype.kind == "f" and bits != 32
+        if bits <= 8 or (page.samplesperpixel < 3 and not odd_floats):
             return None
-        return 3, int(page.imagelength), int(page.imagewidth)
+        channels = 3 if page.samplesperpixel >= 3 else 1
+        return channels, int(page.imagelength), int(page.imagewidth)
 
 
 def decode_deep_tiff(path: Path) -> Tensor:
-    """Decode a colour TIFF of 16 bits or floats, which Pillow does not read."""
+    """Decode a TIFF that ``deep_tiff_shape`` knows."""
     import tifffile  # brought by scikit-image
 
     pixels = tifffile.imread(path, key=0)
-    scaled = as_channels(_scaled(pixels), str(path))[:3]
+    scaled = as_channels(as_intensities(pixels, str(path)), str(path))[:3]
     tell_12_bits(path, pixels.dtype.kind in "ui", scaled)
     return torch.from_numpy(np.ascontiguousarray(scaled))
 
 
 def load_array(path: Path) -> NDArray[np.float32]:
     """Return an array of a ``.npy`` file as (C, H, W), integers scaled to [0, 1]."""
-    return as_channels(_scaled(np.load(path, mmap_mode="r", allow_pickle=False)), str(path))
+    pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    scaled = as_channels(as_intensities(pixels, str(path)), str(path))
+    tell_12_bits(path, pixels.dtype == np.uint16, scaled)
+    return scaled
 
 
-def _scaled(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return integers divided by the largest of their type, anything else as it is."""
+def as_intensities(pixels: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return integers divided by the largest that they can be, anything else as it is.
+
+    Those of more than two bytes, NumPy's own among them, are taken to be of 8 or 16 bits if no
+    value is larger, which is told in the log.
+
+    Raises:
+        ValueError: If the values are no real numbers.
+    """
     if pixels.dtype.kind not in "uifb":
         raise ValueError(f"an image cannot have values of type {pixels.dtype}")
-    if pixels.dtype.kind in "ui":
-        return (pixels / np.float64(np.iinfo(pixels.dtype).max)).astype(np.float32)
-    return pixels.astype(np.float32)
+    if pixels.dtype.kind not in "ui":
+        return pixels.astype(np.float32)
+    largest = float(np.iinfo(pixels.dtype).max)
+    if pixels.dtype.itemsize > 2 and pixels.size and pixels.max() <= MAX_16_BIT:
+        largest = MAX_8_BIT if pixels.max() <= MAX_8_BIT else MAX_16_BIT
+        LOG.info("'%s' of type %s is read as 0 to %.0f", name, pixels.dtype, largest)
+    return (pixels / np.float64(largest)).astype(np.float32)
 
 
 def as_channels(pixels: NDArray[Any], name: str) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from metadip.data.images import crop_and_resize, list_images, read_image
+from metadip.data.images import crop_and_resize, image_shape, list_images, read_image
 from metadip.data.names import image_names
 from metadip.data.splits import images_of_split
 from metadip.seeding import SampleKey, as_key, generator_of
@@ -23,7 +23,7 @@ class ImageFolder(Dataset[CleanImage]):
     Args:
         root: the folder.
         split: train, val or test, see ``images_of_split``; None takes every image.
-        channels: 3, or 1 for luminance.
+        channels: 3, or 1 for luminance; None: 1 for grey files, 3 for others.
         crop_px, size_px: see ``crop_and_resize``.
         flip: mirror half of the training images, and no others, drawn by (seed, epoch, index).
         seed: seed of the random choices.
@@ -37,7 +37,7 @@ class ImageFolder(Dataset[CleanImage]):
         root: str | Path,
         *,
         split: str | None,
-        channels: int,
+        channels: int | None,
         crop_px: int | None,
         size_px: int | None,
         flip: bool,
@@ -56,12 +56,18 @@ class ImageFolder(Dataset[CleanImage]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def channels_of(self, index: int) -> int:
+        """Return the number of channels of one image."""
+        if self.channels is not None:
+            return self.channels
+        return 1 if image_shape(self.paths[index])[0] == 1 else 3
+
     def __getitem__(self, key: SampleKey | int) -> CleanImage:
         """Read one image; a plain integer means epoch 0."""
         epoch, index = as_key(key)
         path = self.paths[index]
         shrunk_to = self.size_px if self.crop_px is None else None
-        x = read_image(path, channels=self.channels, size_px=shrunk_to)
+        x = read_image(path, channels=self.channels_of(index), size_px=shrunk_to)
         x = crop_and_resize(x, self.crop_px, self.size_px, str(path))
         if self.flip and torch.rand((), generator=generator_of(self.seed, epoch, index)) < 0.5:
             x = x.flip(-1)

@@ -36,8 +36,9 @@ def with_exact_data(
     stated = {
         "residual_before": relative_residual(problem, result.x_hat),
         "residual": relative_residual(problem, x_hat),
-        "residual_clipped": relative_residual(problem, x_hat.clamp(0, 1)),
     }
+    if problem.reading is None:  # else values may have both signs
+        stated["residual_clipped"] = relative_residual(problem, x_hat.clamp(0, 1))
     return result._replace(x_hat=x_hat, checks={**result.checks, "exact_data": stated})
 
 

@@ -13,6 +13,7 @@ from metadip.fitting import measured
 from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import TV
 from metadip.methods.pnp import PnPADMM
+from metadip.physics.camera import CameraNoise
 from metadip.physics.noise_level import expected_noise_energy
 from metadip.physics.operators import Magnitude
 from metadip.types import Estimate, FitResult, InverseProblem, UserError
@@ -35,7 +36,7 @@ def with_trust(problem: InverseProblem, result: FitResult, *, tv: bool) -> FitRe
         the truth as y; above ``DOUBTFUL`` is doubtful. Elsewhere over_tv is the same over the
         residual of a total-variation fit (by plug-and-play ADMM except in denoising), which counts
         where the residual is above ``UNLIKE_TV``: that fit comes close to an exact y, good or bad.
-        Without it, a residual above ``UNEXPLAINED`` is doubtful.
+        Without it, a residual above ``UNEXPLAINED`` is doubtful, but for the noise of a camera.
     Args:
         problem: of the result.
         result: of a fit from a learned prior.
@@ -46,6 +47,7 @@ def with_trust(problem: InverseProblem, result: FitResult, *, tv: bool) -> FitRe
     gap, size = _gap(problem, result.x_hat, result.estimate)
     energy = expected_noise_energy(problem)
     of_tv = _gap_of_tv(problem) if tv and energy is None else None
+    of_camera = isinstance(problem.physics.noise_model, CameraNoise)  # much, of unknown size
     over_noise = None if energy is None else gap / (problem.scale * math.sqrt(energy))
     over_tv = None if not of_tv else gap / of_tv
     doubt = None
@@ -53,7 +55,7 @@ def with_trust(problem: InverseProblem, result: FitResult, *, tv: bool) -> FitRe
         doubt = f"it is {over_noise:.2g} times as far from y as the noise allows"
     elif over_tv is not None and over_tv > DOUBTFUL and gap > UNLIKE_TV * size:
         doubt = f"it is {over_tv:.2g} times as far from y as a total-variation fit"
-    elif over_noise is over_tv is None and gap > UNEXPLAINED * size:
+    elif over_noise is over_tv is None and not of_camera and gap > UNEXPLAINED * size:
         doubt = f"it leaves {100 * gap / size:.0f} % of y unexplained"
     if doubt:
         logger.warning(

@@ -62,8 +62,8 @@ class Wiener(Iterative):
 def _check(problem: InverseProblem, task: str, *, estimated: bool) -> None:
     if not isinstance(problem.physics, BlurFFT | KernelBlur):
         raise UserError(
-            f"method=wiener undoes circular blurs (task=deblur); for {task} use method=admm_tv or "
-            "method=dip"
+            f"method=wiener undoes circular blurs (task=deblur task.boundary=circular); here, for "
+            f"{task}, use method=admm_tv or method=dip"
         )
     if not estimated and not isinstance(problem.physics.noise_model, GaussianNoise):
         raise UserError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from deepinv.physics import Physics
+from deepinv.physics import LinearPhysics, Physics
 from torch import Tensor, nn
 
 from metadip.types import InverseProblem, UserError
@@ -46,6 +46,7 @@ def split(
             raise UserError(f"the image of y has no pixels: (C, H, W) is {tuple(shape)}")
         if isinstance(y, Tensor) and y.shape[1:] == shape and y.abs().max() > BRIGHT:
             logger.warning("y reaches %.3g: images are expected in 0 to 1", y.abs().max())
+        physics = sized(physics, shape)
         if not isinstance(y, Tensor):
             physics, y = Flattened(physics), flatten(y)
         operators = operators_of(physics, len(y), shape, like=y)
@@ -95,6 +96,21 @@ def image_shape_of(y: Measured, physics: Physics) -> ImageShape:
             "pass image_shape="
         )
     return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def sized(physics: Physics, image_shape: ImageShape) -> Physics:
+    """Return the operator; where it has nothing but A, a copy whose adjoint autograd finds.
+
+    deepinv's automatic adjoint asks for ``img_size``, which few write into an operator of theirs.
+    """
+    automatic = isinstance(physics, LinearPhysics) and physics.A_adj is None
+    if not automatic or type(physics).A_adjoint is not LinearPhysics.A_adjoint:
+        return physics
+    if physics.img_size is not None:
+        return physics
+    twin = copy.copy(physics)
+    twin.img_size = tuple(image_shape)
+    return twin
 
 
 def flatten(y: Measured) -> Tensor:

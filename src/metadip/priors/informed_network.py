@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metadip.physics.jpeg import JPEGCompression
 from metadip.physics.linearised import (
     constant_fit,
     correction,
@@ -136,6 +137,8 @@ class InformedNetwork(Representation):
     def start(self, problem: InverseProblem) -> Start:
         """Return theta, and the inputs of step 0."""
         network, denoiser = self.network, self.denoiser
+        if isinstance(problem.physics, JPEGCompression):
+            raise ValueError("no steps lead through a codec: task.codec=false, or method=dip")
         if not self.learned:
             seed = seed_of(problem.seed, Stream.WEIGHTS)
             network = draw_weights(network, seed=seed)

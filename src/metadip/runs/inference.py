@@ -40,6 +40,7 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     config.check_settings(cfg)
     check_paths("infer", cfg)
     prepare_process(cfg)
+    _show_log()
     cfg.fit.precision = usable_precision(
         "fit.precision",
         str(cfg.fit.precision),
@@ -53,7 +54,6 @@ def infer(cfg: config.Config) -> dict[str, Any]:
     check_served(source, method, task=_task_of(cfg))
     with locked(prepare_folder(cfg.out)):
         open_folder(cfg, source)
-        _show_log()
         _solve_all(cfg, method, source, places)
         return _summarise(cfg, source.names)
 
@@ -148,12 +148,29 @@ def _images_bar(cfg: config.Config, names: Sequence[str]) -> Iterator[Callable[[
         yield update
 
 
+class _EachOnce(logging.StreamHandler[Any]):
+    """Print each message once: files are looked at several times before and during a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message that was not printed before."""
+        message = record.getMessage()
+        if message not in self.told:
+            self.told.add(message)
+            super().emit(record)
+
+
 def _show_log() -> None:
-    """Print what fits log on memory and sizes; users of the library set up logging themselves."""
+    """Print what is logged on files, memory and sizes; users of the library set up logging."""
     logger = logging.getLogger("metadip")
     logger.setLevel(logging.INFO)
+    for handler in [h for h in logger.handlers if isinstance(h, _EachOnce)]:
+        logger.removeHandler(handler)  # that of an earlier run
     if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
+        logger.addHandler(_EachOnce())
 
 
 def _task_of(cfg: config.Config) -> str:

@@ -78,7 +78,16 @@ class SimulatedProblems:
         _, height, width = image_shape(self.images.paths[index])
         if self.images.size_px is not None:
             height = width = self.images.size_px
-        self.task.check_size((self.images.channels, height, width))
+        self.task.check_size((self.images.channels_of(index), height, width))
+
+    def check_served(self, index: int, method: Method, *, task: str) -> None:
+        """Reject a method that cannot do the task on such an image, by a small one if that does."""
+        x = torch.full((1, self.images.channels_of(index), EXAMPLE_PX, EXAMPLE_PX), 0.5)
+        try:
+            example = self.task.measure(x, seed=0)
+        except UserError:  # a mask or a kernel that fits the images alone
+            example = self[index]
+        method.check(example, task=task)
 
     def files(self, index: int) -> list[Path]:
         """Return the file of one image."""
@@ -177,31 +186,31 @@ def check_served(source: ProblemSource, method: Method, *, task: str) -> None:
         UserError: If the method cannot do the task.
     """
     if isinstance(source, SimulatedProblems):
-        x = torch.full((1, source.images.channels, EXAMPLE_PX, EXAMPLE_PX), 0.5)
-        try:
-            method.check(source.task.measure(x, seed=0), task=task)
-            return
-        except UserError:  # a mask or a kernel that fits the images alone
-            example = source[0]
+        source.check_served(0, method, task=task)
     else:
-        example = source[0]
-    method.check(example, task=task)
+        method.check(source[0], task=task)
 
 
 def _simulated(cfg: config.Config, method: Method) -> SimulatedProblems:
     if cfg.truth is not None:
         raise UserError(f"truth={cfg.truth} goes with measurement=, not with input=")
-    channels = method.image_channels
     images = ImageFolder(
         str(cfg.input),
         split=None,
-        channels=channels if channels in (1, 3) else 3,
+        channels=1 if method.image_channels == 1 else None,
         crop_px=None,
         size_px=cfg.image_size,
         flip=False,
         seed=cfg.seed,
     )
-    return SimulatedProblems(images, _task_of(cfg), seed=cfg.seed)
+    source = SimulatedProblems(images, _task_of(cfg), seed=cfg.seed)
+    grey = next((i for i in range(len(images)) if images.channels_of(i) == 1), None)
+    if images.channels is None and grey is not None:
+        try:
+            source.check_served(grey, method, task="task")
+        except UserError:  # in colour it may: demosaicking, a denoiser for colour
+            images.channels = 3
+    return source
 
 
 def _task_of(cfg: config.Config) -> ReconstructionTask | OwnOperator:

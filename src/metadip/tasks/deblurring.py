@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -33,6 +34,7 @@ BOUNDARIES = ("circular", "valid")
 SUM_TOLERANCE = 1e-3
 MAX_STD_PX, MAX_SIZE_PX = 20.0, 127.0
 LARGE_PX = 15  # side of a kernel above which FFTs are faster than sums
+LOG = logging.getLogger(__name__)
 DRAWN: Mapping[str, Callable[[float, int], Tensor]] = {
     "gaussian": lambda std_px, seed: gaussian_kernel(std_px),
     "motion": lambda size_px, seed: motion_kernel(2 * round((size_px - 1) / 2) + 1, seed=seed),
@@ -175,6 +177,11 @@ class DeblurringTask:
                 f"{file.path}: the kernel of a measurement must be known, and task.kernel="
                 f"{self.kernel} draws it: add filter to the file or give task.kernel=FILE"
             )
+        if self.kernel in DRAWN:
+            LOG.warning(
+                "the blur of the measurement is taken to be %s, %g px: if it is another, give "
+                "task.kernel=FILE, or task=blind_deblur finds it", self.kernel, sizes[0],
+            )  # fmt: skip
         return self._kernel(0)
 
 
@@ -185,6 +192,9 @@ def kernel_of_file(path: str) -> Tensor:
     Raises:
         UserError: If the file is missing or no kernel, or the kernel is even or does not sum to 1.
     """
+    if not Path(path).is_file():
+        drawn = ", ".join(DRAWN)
+        raise UserError(f"task.kernel={path} is neither a file nor one of {drawn}")
     if Path(path).suffix.lower() in READERS:
         key = "y" if Path(path).suffix.lower() == ".npy" else "filter"
         return checked_kernel(MeasurementFile(Path(path)), key)

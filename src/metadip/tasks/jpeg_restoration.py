@@ -72,7 +72,7 @@ class JPEGTask:
         low, high = self._qualities()
         quality = low
         if "quality" in file.content:
-            quality = file.integer("quality", minimum=1)
+            quality = file.integer("quality", minimum=1, maximum=MAX_QUALITY)
         elif low != high:
             raise UserError(
                 f"{file.path}: task.quality={self.quality} must be one number for a measurement"

@@ -109,7 +109,7 @@ class MagneticResonanceTask:
             noise_std=self.noise_std,
             scale=1.0 if maps is None else 1 / float(maps.abs().square().sum(0).max()) ** 0.5,
             reading=magnitude,
-            truth=file.image("x") if "x" in file.content else None,
+            truth=_truth(file, (1, height, width)),
         )
 
     @staticmethod
@@ -133,6 +133,16 @@ class MagneticResonanceTask:
         if low < 1:
             raise UserError(f"task.acceleration={self.acceleration} must be at least 1")
         return low, high
+
+
+def _truth(file: MeasurementFile, shown: ImageShape) -> Tensor | None:
+    """Return the magnitude (1, 1, h, w) in a file, of the size of the image or cropped."""
+    if "x" not in file.content:
+        return None
+    x = file.image("x")
+    if x.shape[1] != 1 or x.shape[2] > shown[1] or x.shape[3] > shown[2]:
+        raise file.error("x", f"must be a magnitude {shown} or smaller, got {tuple(x.shape[1:])}")
+    return x
 
 
 def magnitude(x_hat: Tensor, x: Tensor | None) -> Tensor:

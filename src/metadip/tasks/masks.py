@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -17,6 +18,7 @@ from metadip.physics.operators import ImageShape
 from metadip.tasks.measurement_file import READERS, MeasurementFile
 from metadip.types import UserError
 
+LOG = logging.getLogger(__name__)
 KEPT = "1 where a value of y was observed, 0 where it was lost"
 WORDS = "the quick brown fox jumps over the lazy dog and packs five dozen jugs"
 LINES = 10  # of text in the height of an image
@@ -74,11 +76,17 @@ def mask_file(path: str, name: str) -> Path:
     if not Path(path).is_dir():
         return Path(path)
     found = list_files(path, (*READERS, *SUFFIXES), what="masks")
-    matching = [file for file in found if name in (file.stem, file.name)]
+    matching = [file for file in found if name in _whole_names(file.relative_to(path))]
+    matching = matching or [file for file in found if name in (file.stem, file.name)]
     if len(matching) != 1:
         told = f"several masks ({', '.join(map(str, matching[:3]))})" if matching else "no mask"
         raise UserError(f"task.mask={path} holds {told} of '{name}'")
     return matching[0]
+
+
+def _whole_names(path: Path) -> tuple[str, str]:
+    """Return what an image at a path below its folder may be called in results."""
+    return tuple(part.as_posix().replace("/", "__") for part in (path, path.with_suffix("")))  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=4)
@@ -96,6 +104,8 @@ def read_mask(path: Path) -> Tensor:
     mask = (read_image(path, channels=1) > 0.5).float()
     if not bool(mask.any()):
         raise UserError(f"{path}: the mask loses every pixel: white is kept, black is lost")
+    if bool(mask.all()):
+        LOG.warning("%s: the mask loses no pixel: white is kept, black is lost", path)
     return mask
 
 

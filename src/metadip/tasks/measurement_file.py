@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metadip.data.arrays import MAX_CHANNELS, as_channels
+from metadip.data.arrays import MAX_CHANNELS, as_channels, as_intensities
 from metadip.data.images import read_image
 from metadip.limits import check_archive, check_bytes, check_image
 from metadip.physics.operators import ImageShape
 from metadip.types import UserError
 
 _MAX_INTENSITY = 10.0  # [0, 1] plus any allowed noise stays below; 0 to 255 does not
+INTEGERS = (torch.uint8, torch.uint16, torch.uint32, torch.int16, torch.int32, torch.int64)
 _MEANINGS = {
     "y": "the measurement",
     "x": "the ground truth",
@@ -77,9 +78,14 @@ class MeasurementFile:
             raise self.error(key, f"is missing{told}; the file holds {found}")
         return self.content[key]
 
-    def floats(self, key: str, *, complex_too: bool = False) -> Tensor:
-        """Return a finite array as float32, or complex64 if complex numbers are allowed."""
+    def floats(self, key: str, *, complex_too: bool = False, integers: bool = False) -> Tensor:
+        """Return a finite array as float32, or complex64 if complex numbers are allowed.
+
+        With ``integers``, those are scaled to [0, 1] as image files are.
+        """
         value = self.get(key)
+        if integers and isinstance(value, Tensor) and value.dtype in INTEGERS:
+            value = torch.from_numpy(as_intensities(value.numpy(), f"{self.path}: {key}"))
         is_complex = complex_too and isinstance(value, Tensor) and value.is_complex()
         if not isinstance(value, Tensor) or not (value.is_floating_point() or is_complex):
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
@@ -97,7 +103,7 @@ class MeasurementFile:
         value = self.get(key)
         return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
-    def integer(self, key: str, *, minimum: int | None = None) -> int:
+    def integer(self, key: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
         """Return a whole number."""
         value = self.scalar(key)
         if not isinstance(value, int) or isinstance(value, bool):
@@ -106,6 +112,8 @@ class MeasurementFile:
             raise self.error(key, "must be below 2**63")
         if minimum is not None and value < minimum:
             raise self.error(key, f"must be at least {minimum}, got {value}")
+        if maximum is not None and value > maximum:
+            raise self.error(key, f"must be at most {maximum}, got {value}")
         return value
 
     def noise_std(self, fallback: float) -> float:
@@ -117,9 +125,9 @@ class MeasurementFile:
             )
         return float(value)
 
-    def image(self, key: str) -> Tensor:
+    def image(self, key: str, *, integers: bool = False) -> Tensor:
         """Return an image (H, W), (C, H, W) or (H, W, C) as (1, C, H, W)."""
-        value = self.floats(key)
+        value = self.floats(key, integers=integers)
         if value.ndim in (2, 3):
             value = torch.from_numpy(as_channels(value.numpy(), f"{self.path}: {key}"))
         batch = value[None].contiguous() if value.ndim == 3 else value
@@ -129,8 +137,11 @@ class MeasurementFile:
         return batch
 
     def intensities(self) -> Tensor:
-        """Return ``y`` as a measured image (1, C, H, W) of about [0, 1] intensity."""
-        y = self.image("y")
+        """Return ``y`` as a measured image (1, C, H, W) of about [0, 1] intensity.
+
+        Integers are scaled as those of image files are.
+        """
+        y = self.image("y", integers=True)
         if y.abs().max() > _MAX_INTENSITY:
             raise self.error("y", f"reaches {y.abs().max():g}; scale it to [0, 1] intensity")
         return y

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from metadip.data.images import SUFFIXES, image_shape, list_files, read_image
@@ -123,16 +124,31 @@ def match_truths(paths: Sequence[Path], root: str | Path, truth: str | Path) -> 
 
 
 def _with_truth(problem: InverseProblem, truth: Path, measurement: Path) -> InverseProblem:
-    """Return the problem with the ground truth from a file; grey and colour are converted."""
-    shape = problem.image_shape
+    """Return the problem with the ground truth from a file; grey and colour are converted.
+
+    It has the shape of what is shown, see ``InverseProblem.read``, or what that is cropped to.
+    """
+    shape = tuple(problem.read(torch.zeros(1, *problem.image_shape)).shape[1:])
     if truth.suffix.lower() in READERS:
         file = MeasurementFile(truth)
         x = file.image("x" if truth.suffix.lower() != ".npy" else "y")
     else:
         x = read_image(truth, channels=shape[0] if shape[0] in (1, 3) else None)[None]
-    if tuple(x.shape[1:]) != shape:
+    problem = replace(problem, x=x)
+    if tuple(x.shape[1:]) != shape and not _is_cropped_to(problem, x):
         raise _unequal(truth, tuple(x.shape[1:]), measurement, shape)
-    return replace(problem, x=x)
+    return problem
+
+
+def _is_cropped_to(problem: InverseProblem, x: Tensor) -> bool:
+    """Return whether what is shown is a part of the image, of the size of its truth."""
+    size = problem.image_shape[1:]
+    if problem.reading is None or any(a > b for a, b in zip(x.shape[2:], size, strict=True)):
+        return False
+    try:
+        return problem.read(torch.zeros(1, *problem.image_shape)).shape == x.shape
+    except (RuntimeError, ValueError):  # other channels
+        return False
 
 
 def _unequal(

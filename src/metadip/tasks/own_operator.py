@@ -17,6 +17,7 @@ from torch import Tensor
 
 from metadip.physics.operators import ImageShape
 from metadip.physics.scaling import operator_scale
+from metadip.physics.splitting import sized
 from metadip.seeding import Stream, seed_of
 from metadip.tasks.arguments import as_grey, one_image_shape
 from metadip.tasks.measurement_file import MeasurementFile
@@ -75,8 +76,7 @@ class OwnOperator:
         if "noise_std" in file.content:
             physics = _with_noise_std(physics, file.noise_std(0.0))
         y, x = matching[0], file.truth(shape)
-        scale = operator_scale(physics, shape, like=y) if self.rescale else 1.0
-        return InverseProblem(y, physics, shape, x=x, name=file.path.stem, scale=scale)
+        return self._problem(y, physics, shape, x=x, name=file.path.stem)
 
     @torch.inference_mode(mode=False)
     def measure(self, x: Tensor, *, seed: int, name: str = "") -> InverseProblem:
@@ -95,9 +95,13 @@ class OwnOperator:
             torch.manual_seed(seed_of(seed, Stream.NOISE))
             with torch.no_grad():
                 y = physics(x)
-        shape = one_image_shape(x)
+        return self._problem(y, physics, one_image_shape(x), x=x, name=name, seed=seed)
+
+    def _problem(
+        self, y: Tensor, physics: Physics, shape: ImageShape, **about: Any
+    ) -> InverseProblem:
         scale = operator_scale(physics, shape, like=y) if self.rescale else 1.0
-        return InverseProblem(y, physics, shape, x=x, name=name, seed=seed, scale=scale)
+        return InverseProblem(y, sized(physics, shape), shape, scale=scale, **about)
 
     def check_size(self, image_shape: ImageShape) -> None:
         """Accept any size; ``measure`` rejects what the operator cannot measure."""

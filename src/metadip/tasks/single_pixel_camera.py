@@ -92,9 +92,8 @@ class SinglePixelTask:
         if "A" in file.content:
             matrix, expected = file.floats("A"), (y.shape[1], n_pixels)
             if tuple(matrix.shape) != expected or not bool(matrix.any()):
-                raise file.error(
-                    "A", f"must have shape {expected} and not be zero, got {tuple(matrix.shape)}"
-                )
+                found = tuple(matrix.shape) if bool(matrix.any()) else "zeros alone"
+                raise file.error("A", f"must have shape {expected} and not be zero, got {found}")
             physics = PatternSensing(matrix, image_shape=shape)
             scale = math.sqrt(n_pixels) / matrix.norm().item()
         else:

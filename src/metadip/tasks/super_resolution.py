@@ -110,7 +110,7 @@ class SuperResolutionTask:
     def _factor_of(self, file: MeasurementFile) -> int:
         """Return the factor of a file, or that of the task if it is one number."""
         if "factor" in file.content:
-            return file.integer("factor", minimum=2)
+            return file.integer("factor", minimum=2, maximum=MAX_FACTOR)
         if len(self._factors()) > 1:
             raise UserError(
                 f"{file.path}: task.factor={self.factor} must be one number for a measurement"
