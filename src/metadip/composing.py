@@ -254,9 +254,8 @@ def _one_line(error: Exception, known: Sequence[str]) -> str:
         key = found[1].split("@")[0]
         public = [path for path in known if not path.rpartition(".")[2].startswith("_")]
         name = key.lower().rpartition(".")[2]
-        elsewhere = "." in key and name in {path.rpartition(".")[2] for path in public}
-        hint = "" if elsewhere else meant(name)
-        hint = hint or nearest(key, public)
+        own = {path.rpartition(".")[2] for path in public if not path.startswith("pnp.")}
+        hint = nearest(key, public) if name in own else meant(name) or nearest(key, public)
         return f"unknown setting {key!r}{hint} (--help lists them)"
     return " ".join(str(error).split())
 

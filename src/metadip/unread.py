@@ -113,7 +113,8 @@ def _check_of_infer(cfg: DictConfig, setting: Setting, overrides: Sequence[str])
     if setting.root == "task" and cfg.physics is not None and _changes(cfg, setting, overrides):
         raise UserError(f"{setting.text} has no use with physics={cfg.physics}: leave it out")
     key, read_at = NEEDS.get((cfg.choices.task, setting.path.partition(".")[2]), ("", ()))
-    if setting.root == "task" and key and cfg.task[key] not in read_at:
+    unread = setting.root == "task" and key and cfg.task[key] not in read_at
+    if unread and _changes(cfg, setting, overrides):
         value = cfg.task[key]
         raise UserError(
             f"{setting.text} is not read with task.{key}={value}: leave one of them out"

@@ -87,7 +87,10 @@ def test_refusals() -> None:
     x = torch.rand(1, *SHAPE)
     physics = BlurFFT(SHAPE, filter=gaussian_blur((5, 5), sigma=(1.0, 1.0)))
     for other, text in (
-        (Denoising(GaussianNoise(0.1)), "method=wiener undoes circular blurs .* for Denoising use"),
+        (
+            Denoising(GaussianNoise(0.1)),
+            "method=wiener undoes circular blurs .* for Denoising, use",
+        ),
         (physics, "needs the level of Gaussian noise, and BlurFFT has .*: set method.noise=estima"),
     ):
         other.set_noise_model(PoissonNoise(0.1) if other is physics else GaussianNoise(0.1))

@@ -208,9 +208,13 @@ def test_masks_of_a_folder_by_name(tmp_path: Path) -> None:
     assert [row.tolist() for row in rows] == [[0, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     with pytest.raises(UserError, match=r"task\.mask=.*masks holds no mask of 'c'"):
         task.measure(picture(), seed=0, name="c")
-    mask_image(tmp_path / "masks" / "more" / "b.png")
-    with pytest.raises(UserError, match=r"holds several masks \(.*b\.png.*\) of 'b'"):
-        task.measure(picture(), seed=0, name="b")
+    for folder in ("more", "less"):
+        (tmp_path / "masks" / folder).mkdir(exist_ok=True)
+        mask_image(tmp_path / "masks" / folder / "d.png", lost=slice(0, 2))
+    with pytest.raises(UserError, match=r"holds several masks \(.*d\.png.*\) of 'd'"):
+        task.measure(picture(), seed=0, name="d")
+    for name in ("more__d", "less__d.png"):  # as images of one stem are named
+        assert not task.measure(picture(), seed=0, name=name).physics.mask[0, 0, :2].any()
 
 
 def test_a_damaged_image_file_and_its_mask(tmp_path: Path) -> None:

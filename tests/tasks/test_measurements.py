@@ -143,8 +143,8 @@ BAD_ENTRIES: list[tuple[object, Content, str]] = [
     (DENOISE, image(y=torch.full(SHAPE, torch.inf)), "y has NaN or infinity"),
     (
         DENOISE,
-        image(y=torch.zeros(SHAPE).byte()),
-        r"y must be an array of real .* got torch\.uint8",
+        image(y=torch.zeros(SHAPE).bool()),
+        r"y must be an array of real .* got torch\.bool",
     ),
     (
         DENOISE,

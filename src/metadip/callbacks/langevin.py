@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
 
 from metadip.callbacks.base import FitCallback, active_rows
 from metadip.types import FitState
+
+LOG = logging.getLogger(__name__)
 
 
 class LangevinNoise(FitCallback):
@@ -87,7 +90,12 @@ class PosteriorMean(FitCallback):
         )
 
     def on_reconstruction_end(self, state: FitState) -> None:
-        """Show the standard deviation, where every image has two samples."""
+        """Show the standard deviation, where every image has two samples; tell if one has none."""
+        if not bool((self._count > 0).all()):
+            LOG.warning(
+                "no sample was taken: the first is due at step %d; give callbacks.mean.burn_in=, "
+                "or more steps", self.every * (self.burn_in // self.every + 1),
+            )  # fmt: skip
         if bool((self._count > 1).all()):
             variance = self._squares / (self._count - 1).clamp(min=1)
             state.pictures["posterior_std"] = variance.clamp(min=0).sqrt()

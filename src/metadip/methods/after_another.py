@@ -23,6 +23,8 @@ from metadip.types import FitResult, InverseProblem, Objective, UserError
 class AfterAnother(Restarted):
     """Fit from the result of another method: first to that image, then to y.
 
+    Of the two images the one that explains y better is kept.
+
     Args:
         first: makes the image.
         first_steps: weight updates to that image.
@@ -64,7 +66,10 @@ class AfterAnother(Restarted):
             [problem], prior, self.objective, self.optimizer, steps=self.steps, starts=[near.end],
             hooks=[*copy.deepcopy(self.callbacks), *hooks], execution=self.execution,
         )  # fmt: skip
-        stated = {"residuals": [residual_of(problem, r) for r in (found, result)]}
+        gaps = [residual_of(problem, r) for r in (found, result)]
+        if gaps[0] < gaps[1]:
+            result = result._replace(x_hat=found.x_hat, estimate=found.estimate)
+        stated = {"residuals": gaps, "kept": "first" if gaps[0] < gaps[1] else "fit"}
         return result._replace(
             seconds=found.seconds + near.seconds + result.seconds,
             checks={**result.checks, "first_and_fit": stated},

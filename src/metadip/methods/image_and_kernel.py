@@ -13,7 +13,7 @@ from metadip.methods.fit import FitReconstructor, check_start
 from metadip.methods.kernel_grid import check_blurred, check_kernel_px, resolved, side_of, widened
 from metadip.physics.kernel_blur import KernelBlur
 from metadip.priors import ImageAndKernel
-from metadip.types import FitResult, InverseProblem, Objective
+from metadip.types import FitResult, InverseProblem, Objective, UserError
 
 REFINING_LR = 0.01  # of the image [authors' code]
 REFINING = (0.7, 0.8, 0.9)  # of its steps, where the rate is halved [authors' code]
@@ -66,6 +66,11 @@ class BlindDeblurring(FitReconstructor):
         seed: int = 0,
     ) -> None:
         check_kernel_px(kernel_px)
+        if not isinstance(prior, ImageAndKernel):
+            raise UserError(
+                "the prior must make an image and a kernel, as prior=double_dip and blind_blur do, "
+                f"got {type(prior).__name__}"
+            )
         super().__init__(
             prior, objective=objective, optimizer=optimizer, steps=steps, callbacks=callbacks,
             execution=execution, seed=seed,

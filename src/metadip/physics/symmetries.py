@@ -54,7 +54,7 @@ class AlignedObject:
         """Return the relative error of the object, and the PSNR of its phase (range 2 pi).
 
         The phase is compared, up to whole turns, where the magnitude of the truth is at least a
-        tenth of its largest.
+        tenth of its largest; where nothing was found, it is half a turn off.
         """
         if self.truth is None:
             return {}
@@ -64,7 +64,8 @@ class AlignedObject:
         if truth.shape[1] > 1:
             u, v = as_complex(found), as_complex(truth)
             inside = v.abs() >= SUPPORT * v.abs().max()
-            error = (u * v.conj()).angle()[inside]
+            error = (u * v.conj()).angle()
+            error = torch.where(u == 0, torch.full_like(error, math.pi), error)[inside]
             mean_square = float(error.square().mean().clamp(min=1e-20))
             scored["phase_psnr_db"] = 10 * math.log10((2 * math.pi) ** 2 / mean_square)
         return scored

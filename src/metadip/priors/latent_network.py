@@ -92,20 +92,15 @@ class LatentNetwork(Representation):
             two channels.
         Raises:
             ValueError: If ``channels`` is outside 1 to 4 and differs from that of the prior, or the
-                inputs of the network are images.
+                inputs of a learned network are images.
         """
         if channels == self.image_channels:
             return self
-        if isinstance(self.latent, BackProjection):
-            raise ValueError(
-                f"the prior takes images of {self.latent.channels} channels, asked for {channels}"
-            )
         if not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"images have 1 to {MAX_CHANNELS} channels, asked for {channels}")
-        description: dict[str, Any] = dict(self.network.description)  # type: ignore[arg-type]
-        del description["type"]
-        with torch.device("meta"):  # draws no weights
-            network = type(self.network)(**{**description, "out_channels": channels})
+        if isinstance(self.latent, BackProjection):
+            return self._of_images(channels)
+        network = self._resized(out_channels=channels)
         weights = {
             name: _adapted(ours.detach(), new.shape)
             for (name, ours), new in zip(
@@ -115,6 +110,27 @@ class LatentNetwork(Representation):
         network.load_state_dict(weights, assign=True)
         network.requires_grad_(next(self.network.parameters()).requires_grad)
         return LatentNetwork(network, self.latent, learned=self.learned, learned_px=self.learned_px)
+
+    def _of_images(self, channels: int) -> LatentNetwork:
+        """Return an untrained prior of its own kind whose network takes images, too."""
+        if self.learned:
+            taken = self.latent.channels
+            raise ValueError(f"the prior takes images of {taken} channels, not {channels}")
+        network = self._resized(in_channels=channels, out_channels=channels)
+        network = network.to_empty(device=next(self.parameters()).device)
+        twin = copy.copy(self)
+        vars(twin)["_modules"] = {
+            "network": draw_weights(network, seed=0),
+            "latent": BackProjection(channels),
+        }
+        return twin
+
+    def _resized(self, **sides: int) -> nn.Module:
+        """Return a network like its own with other numbers of channels, without weights."""
+        description: dict[str, Any] = dict(self.network.description)  # type: ignore[arg-type]
+        del description["type"]
+        with torch.device("meta"):  # draws no weights
+            return type(self.network)(**{**description, **sides})
 
     def start(self, problem: InverseProblem) -> Start:
         """Return theta, and z for the image of a problem.

@@ -26,6 +26,7 @@ from metadip.tasks.protocol import Entries
 from metadip.types import InverseProblem, UserError
 
 MIN_PX, MAX_PX = 3, 127
+MOST_NEGATIVE = 0.1  # mean of what is below zero, of the mean magnitude of a photograph
 STDS = 6  # standard deviations across a Gaussian kernel
 HIDDEN = ("filter",)  # what methods are not told
 DRAWN: Mapping[str, Callable[[int, int], Tensor]] = {
@@ -190,6 +191,8 @@ def _check_light(file: MeasurementFile, y: Tensor) -> None:
     """Reject photographs that are darker than nothing; weak noise may be."""
     if y.mean() <= 0:
         raise file.error("y", f"has a mean of {y.mean():.3g}: light is not negative")
+    if -y.clamp(max=0).mean() > MOST_NEGATIVE * y.abs().mean():
+        raise file.error("y", f"falls to {y.min():.3g}, by more than noise: light is not negative")
 
 
 def _truth(file: MeasurementFile, shape: ImageShape, size: tuple[int, int]) -> Tensor | None:

@@ -181,7 +181,11 @@ def as_two(x: Tensor) -> Tensor:
 def _disc_left_out(sides: tuple[int, ...], radius_px: float) -> Tensor:
     """Return a mask that is 0 behind a beamstop around the zero frequency."""
     rows, columns = (torch.arange(side) - side // 2 for side in sides)
-    return (torch.hypot(rows[:, None].float(), columns.float()) >= radius_px).float()
+    mask = (torch.hypot(rows[:, None].float(), columns.float()) >= radius_px).float()
+    if not bool(mask.any()):
+        told = " x ".join(map(str, sides))
+        raise UserError(f"task.beamstop_px={radius_px:g} hides the whole detector of {told} px")
+    return mask
 
 
 def _counted(amplitude: Tensor, counting: CountedAmplitudes, *, seed: int) -> Tensor:

@@ -193,8 +193,7 @@ def kernel_of_file(path: str) -> Tensor:
         UserError: If the file is missing or no kernel, or the kernel is even or does not sum to 1.
     """
     if not Path(path).is_file():
-        drawn = ", ".join(DRAWN)
-        raise UserError(f"task.kernel={path} is neither a file nor one of {drawn}")
+        raise UserError(f"no kernel file '{path}': check the path")
     if Path(path).suffix.lower() in READERS:
         key = "y" if Path(path).suffix.lower() == ".npy" else "filter"
         return checked_kernel(MeasurementFile(Path(path)), key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -27,6 +28,8 @@ from metadip.tasks.masks import DRAWN, checked_mask, is_binary, mask_file, read_
 from metadip.tasks.measurement_file import READERS, MeasurementFile
 from metadip.tasks.protocol import Entries
 from metadip.types import InverseProblem, UserError
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ def _check_fits(mask: Tensor, shape: ImageShape, *, what: str) -> None:
             f"{what} has shape {shape}, its mask {tuple(mask.shape)}: a mask needs the size of the "
             "image"
         )
+    if bool(mask.all()):
+        LOG.warning("the mask of %s loses no pixel: white or 1 is kept, black or 0 lost", what)
 
 
 def _masking(mask: Tensor, image_shape: ImageShape, *, noise_std: float) -> Inpainting:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -18,7 +17,6 @@ from metadip.physics.operators import ImageShape
 from metadip.tasks.measurement_file import READERS, MeasurementFile
 from metadip.types import UserError
 
-LOG = logging.getLogger(__name__)
 KEPT = "1 where a value of y was observed, 0 where it was lost"
 WORDS = "the quick brown fox jumps over the lazy dog and packs five dozen jugs"
 LINES = 10  # of text in the height of an image
@@ -104,8 +102,6 @@ def read_mask(path: Path) -> Tensor:
     mask = (read_image(path, channels=1) > 0.5).float()
     if not bool(mask.any()):
         raise UserError(f"{path}: the mask loses every pixel: white is kept, black is lost")
-    if bool(mask.all()):
-        LOG.warning("%s: the mask loses no pixel: white is kept, black is lost", path)
     return mask
 
 
