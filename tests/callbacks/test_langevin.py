@@ -60,6 +60,11 @@ def test_the_mean_of_every_third_reconstruction_after_the_burn_in():
         torch.testing.assert_close(state.output, chosen.mean(dim=1))
 
 
+def test_a_fit_too_short_for_a_sample_is_told(caplog: pytest.LogCaptureFixture):
+    run_script(random_script(1, 6), [PosteriorMean(burn_in=7, every=5)])
+    assert "no sample was taken: the first is due at step 10" in caplog.text
+
+
 def test_a_step_that_diverged_is_no_sample():
     script, losses = random_script(2, 7), torch.ones(2, 7)
     losses[1, 4], script[1, 4] = torch.inf, torch.nan

@@ -83,6 +83,13 @@ def test_without_the_object_its_magnitude_or_its_middle_is_aligned_to():
     assert reading.scores(other, None) == {}
 
 
+def test_a_phase_that_was_not_found_is_half_a_turn_off():
+    x = drawn(2)
+    scores = AlignedObject(x).scores(torch.zeros_like(x), magnitude_of(x))
+    assert scores["relative_error"] == pytest.approx(1)
+    assert scores["phase_psnr_db"] == pytest.approx(10 * math.log10(4))
+
+
 def test_pictures_show_magnitude_phase_and_support():
     x = drawn(2)
     pictures = AlignedObject(x).pictures(x, None)

@@ -114,6 +114,11 @@ def problem(seed: int, shape: tuple[int, int, int] = (3, 50, 40)) -> InverseProb
     return InverseProblem(torch.zeros(1, *shape), Denoising(), shape, seed=seed)
 
 
+def test_that_of_super_resolution_has_the_authors_width():
+    prior = config.build(config.compose("infer", ["method=drp_sr"]).prior)
+    assert sum(w.numel() for w in prior.weights.values()) == 319_259 + 2  # 2 of the seed's
+
+
 def test_the_seed_is_gaussian_and_each_image_has_its_own():
     prior = LatentNetwork(RandomProjector(3, **TINY), GaussianLatent(3, noise_std=0.1))
     z, again, other = (prior.start(problem(s)).inputs["z"] for s in (1, 1, 2))

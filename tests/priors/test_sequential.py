@@ -101,6 +101,20 @@ def test_description_rebuilds_prior_and_term():
     assert registry.build("term", term.description) == term  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_an_untrained_one_serves_other_numbers_of_channels(channels: int):
+    def of(channels: int) -> AutoSequential:
+        network = SkipUNet(channels, out_channels=channels, channels=[4], skip_channels=[2])
+        return AutoSequential(network, every=2)
+
+    problem = sensed(0, 4, (channels, 16, 16))
+    adapted, own = (p.start(problem) for p in (of(3).with_channels(channels), of(channels)))
+    assert isinstance(of(3).with_channels(channels), AutoSequential)
+    assert adapted.inputs["z"].shape == (1, channels, 16, 16)
+    assert adapted.weights.keys() == own.weights.keys()
+    assert all(torch.equal(adapted.weights[name], own.weights[name]) for name in own.weights)
+
+
 def test_mistakes_are_refused():
     network: Any = SkipUNet(4, out_channels=3, channels=[4], skip_channels=[2])
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):

@@ -115,7 +115,7 @@ class LatentNetwork(Representation):
         """Return an untrained prior of its own kind whose network takes images, too."""
         if self.learned:
             taken = self.latent.channels
-            raise ValueError(f"the prior takes images of {taken} channels, not {channels}")
+            raise ValueError(f"the prior takes images of {taken} channels, asked for {channels}")
         network = self._resized(in_channels=channels, out_channels=channels)
         network = network.to_empty(device=next(self.parameters()).device)
         twin = copy.copy(self)

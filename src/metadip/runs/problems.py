@@ -84,10 +84,9 @@ class SimulatedProblems:
         """Reject a method that cannot do the task on such an image, by a small one if that does."""
         x = torch.full((1, self.images.channels_of(index), EXAMPLE_PX, EXAMPLE_PX), 0.5)
         try:
-            example = self.task.measure(x, seed=0)
+            method.check(self.task.measure(x, seed=0), task=task)
         except UserError:  # a mask or a kernel that fits the images alone
-            example = self[index]
-        method.check(example, task=task)
+            method.check(self[index], task=task)
 
     def files(self, index: int) -> list[Path]:
         """Return the file of one image."""
