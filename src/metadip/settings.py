@@ -84,6 +84,7 @@ class Table:
     steps: Count
     channels: Sequence[Count]
     skips: Sequence[Whole]
+    rates: Mapping[str, Annotated[float, Above(0)]]
 
 
 class Row:
