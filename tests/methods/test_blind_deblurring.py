@@ -226,8 +226,8 @@ def test_bad_arguments_are_refused_in_one_line():
         method(kernel_px=8)
     with pytest.raises(UserError, match=r"method\.kernel_px=25 is larger than what was measured"):
         method(kernel_px=25).check(blurred(), task="task=blind_deblur")
-    with pytest.raises(UserError, match=r"method\.iterations=0 must be at least 1"):
-        RichardsonLucy(kernel_px=5, iterations=0)
+    with pytest.raises(UserError, match=r"method\.iterations=-1 must be at least 0"):
+        RichardsonLucy(kernel_px=5, iterations=-1)
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         GradientSparsity(-1)
     with pytest.raises(ValueError, match="at_step must be at least 0, got -1"):

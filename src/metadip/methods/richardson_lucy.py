@@ -31,7 +31,7 @@ class RichardsonLucy(Reconstructor):
         See ``BlindDeblurring``.
     Args:
         kernel_px: odd side of the kernel, or None for about half of the smaller side of y.
-        iterations: at least 1; few, since noise grows with them.
+        iterations: few, since noise grows with them; 0 returns y as it is.
     Raises:
         UserError: If an argument is out of range; see also ``BlindDeblurring``.
     References:
@@ -43,8 +43,8 @@ class RichardsonLucy(Reconstructor):
     def __init__(self, *, kernel_px: int | None, iterations: int) -> None:
         super().__init__()
         check_kernel_px(kernel_px)
-        if iterations < 1:
-            raise UserError(f"method.iterations={iterations} must be at least 1")
+        if iterations < 0:
+            raise UserError(f"method.iterations={iterations} must be at least 0")
         self.kernel_px, self.iterations = kernel_px, iterations
 
     def check(self, problem: InverseProblem, *, task: str) -> None:
