@@ -14,6 +14,7 @@ from metadip.methods.classical import DenoiserReconstructor
 from metadip.methods.denoisers import TV
 from metadip.methods.pnp import PnPADMM
 from metadip.physics.camera import CameraNoise
+from metadip.physics.far_field import FarField
 from metadip.physics.noise_level import expected_noise_energy
 from metadip.physics.operators import Magnitude
 from metadip.types import Estimate, FitResult, InverseProblem, UserError
@@ -74,6 +75,8 @@ def with_trust(problem: InverseProblem, result: FitResult, *, tv: bool) -> FitRe
 def better_methods(problem: InverseProblem) -> str:
     """Return settings of ``infer.py`` that serve a problem of any size, as words."""
     physics = problem.physics
+    if isinstance(physics, FarField):
+        return "method=hio or method=raar"
     if isinstance(physics, Denoising):
         if not isinstance(physics.noise_model, GaussianNoise):
             return SLOW
