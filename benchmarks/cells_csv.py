@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ DIGITS = {
 }
 
 
-def write_cells(run: Path, path: Path, reference: str) -> None:
-    """Write a row for each finished cell of a run.
+def write_cells(run: Path, path: Path, reference: str, *, keep: bool = False) -> None:
+    """Write a row for each finished cell of a run; ``keep`` leaves the file's rows of other cells.
 
     ``steps_to_reference`` is the first step at which a cell is as good as the result of the method
     ``reference`` on the same problem, or "never"; it is left empty where that cannot be known.
@@ -41,11 +43,21 @@ def write_cells(run: Path, path: Path, reference: str) -> None:
         raise UserError(f"{run} has no finished cells")
     further = [key for key in FURTHER if any(_entry(entry, key) is not None for entry in entries)]
     columns = [*COLUMNS, *further]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {key: _rounded(key, _entry(entry, key)) for key in columns} | _of_curves(entry)
         for entry in sorted(entries, key=lambda e: [str(e[key]) for key in COLUMNS[:5]])
     ]
+    if keep and path.is_file():
+        with path.open(encoding="utf-8") as file:
+            before = list(csv.DictReader(file))
+        places = {_place(row) for row in rows}
+        rows = sorted([*rows, *(row for row in before if _place(row) not in places)], key=_place)
+        columns += [key for key in before[0] if key not in columns]
     write_csv(path, rows, columns)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[key]) for key in COLUMNS[:5])
 
 
 def _of_curves(entry: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     python benchmarks/document_tables.py                     # write the tables of all documents
     python benchmarks/document_tables.py --check             # only tell which are out of date
     python benchmarks/document_tables.py --take RUN NAME     # results/NAME.csv from the folder RUN
+    python benchmarks/document_tables.py --add RUN NAME      # the same, other cells of NAME stay
 
 A document asks for a table by a comment, and all up to the next comment is generated:
 
@@ -69,15 +70,19 @@ class Chosen(NamedTuple):
     sets: list[str]
 
 
-def take(run: Path, name: str) -> Path:
+def take(run: Path, name: str, *, table: str | None = None, keep: bool = False) -> Path:
     """Write ``results/NAME.csv`` from a run of benchmark.py, and its record; return its path.
+
+    With ``keep``, rows of other cells stay, and the record if there is one. ``table`` is that of
+    conf/table where the results have another name.
 
     Raises:
         UserError: If the folder has no finished cells.
     """
     path = RESULTS / f"{name}.csv"
-    write_cells(run, path, settings_of(name).reference)
-    record_run(run, path)
+    write_cells(run, path, settings_of(table or name).reference, keep=keep)
+    if not keep or not path.with_suffix(".json").is_file():
+        record_run(run, path)
     return path
 
 
@@ -250,10 +255,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--take", nargs=2, metavar=("RUN", "NAME"), help="results of a run")
+    parser.add_argument("--add", nargs=2, metavar=("RUN", "NAME"), help="the same, rows stay")
+    parser.add_argument("--table", help="that of RUN, where NAME is another")
     given = parser.parse_args(arguments)
     try:
-        if given.take:
-            print(take(Path(given.take[0]), given.take[1]).relative_to(REPO))
+        for words, keep in ((given.take, False), (given.add, True)):
+            if words:
+                path = take(Path(words[0]), words[1], table=given.table, keep=keep)
+                print(path.relative_to(REPO))
         stale = []
         for path in documents():
             text = path.read_text(encoding="utf-8")

@@ -127,6 +127,22 @@ def test_the_steps_to_the_reference(script, results: Path, tmp_path: Path):
     assert ",never\n" in (results / "photo_denoise.csv").read_text().replace("\r", "")
 
 
+def test_adding_replaces_cells_of_the_same_place_and_keeps_the_others(
+    script, results: Path, tmp_path: Path
+):
+    place = CELL | {"method": "dip", "task": "denoise_25", "set": "faces", "seconds": 1.0}
+    for run, cells in (("a", {"0": 30.0, "1": 31.0}), ("b", {"1": 32.0, "2": 33.0})):
+        (tmp_path / run / "cells").mkdir(parents=True)
+        for image, psnr_db in cells.items():
+            cell = place | {"image": image, "psnr_db": psnr_db}
+            (tmp_path / run / "cells" / f"{image}.json").write_text(json.dumps(cell))
+        script.take(tmp_path / run, "other", table="photo_denoise", keep=True)
+    lines = (results / "other.csv").read_text().splitlines()[1:]
+    assert [(line.split(",")[3], line.split(",")[5]) for line in lines] == [
+        ("0", "30.0"), ("1", "32.0"), ("2", "33.0"),
+    ]  # fmt: skip
+
+
 def test_rows_of_other_results_are_shown(script, results: Path):
     (results / "times.csv").write_text("size_px,ms,note\n64,3.14159,idle\n128,12,busy\n")
     begin, end = "<!-- rows times: columns=ms,size_px -->\n", "<!-- end of rows -->"
