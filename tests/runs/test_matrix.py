@@ -140,7 +140,7 @@ BACK_PROJECTS = (
     set(TASKS) - {"cpr", "mri"} - BLIND - FAR_FIELD
 )  # the input is A^T y, of three channels
 SERVED = {
-    "aseq_dip": BACK_PROJECTS,
+    "aseq_dip": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "self_guided": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "supervised": BACK_PROJECTS,
     "bm3d": {"denoise"},
@@ -215,6 +215,18 @@ def test_command(method: str, tmp_path: Path) -> None:
     words = [*words_of(method), f"task={task}", *photo, *COMMON]
     (image,) = runs.infer(config.compose("infer", words))["images"]
     assert math.isfinite(image["psnr_db"])
+
+
+def test_the_documents_say_which_method_serves_which_task(repo: Path) -> None:
+    together: dict[str, list[str]] = {}
+    for method, tasks in SERVED.items():
+        rest = [f"`{task}`" for task in TASKS if task not in tasks]
+        named = [f"`{task}`" for task in TASKS if task in tasks]
+        told = ", ".join(named) if len(named) < len(rest) else f"all but {', '.join(rest)}"
+        together.setdefault(told, []).append(f"`{method}`")
+    lines = [f"| {', '.join(sorted(names))} | {told} |" for told, names in together.items()]
+    page = (repo / "docs" / "tasks.md").read_text("utf-8")
+    assert [line for line in lines if line not in page.splitlines()] == []
 
 
 def solved(solver: Method, problem: InverseProblem, task: str) -> FitResult:
