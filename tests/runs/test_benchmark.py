@@ -220,8 +220,8 @@ def test_a_missing_folder_ends_in_one_line_if_its_set_is_chosen(
     assert run("table=metadip_denoise", *folders, "sets=[patches]") == 2
     assert "no folder 'neither' for the image set patches" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert run("table=metadip_denoise", *folders, "sets=[patchs]") == 2
-    assert "sets=patchs is not in the table, did you mean 'patches'?" in capsys.readouterr().err
+    assert run("table=metadip_denoise", *folders, "sets=[face]") == 2
+    assert "sets=face is not in the table, did you mean 'faces'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("interval_s", [0.002, 60])  # looks while it lasts, and once at the end
