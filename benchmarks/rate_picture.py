@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metadip import config
-from metadip.report import atomic_path
+from metadip.report.figures import STYLE, new_figure, save_figure
 from metadip.types import UserError
 
 Lines = dict[str, dict[float, float]]  # a method's label -> rate -> median nMSE
@@ -50,28 +50,24 @@ def panels_of(path: Path, *, table: str = "net_pgd") -> dict[tuple[str, str], Li
     return {place: lines for place, lines in panels.items() if lines}
 
 
-def save_figure(path: Path, panels: dict[tuple[str, str], Lines]) -> None:
+def draw(path: Path, panels: dict[tuple[str, str], Lines]) -> None:
     """Plot the panels side by side, with a logarithmic error."""
-    from matplotlib.figure import Figure
+    import matplotlib as mpl
 
-    size = (3.3 * len(panels) + 0.4, 3.2)
-    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     labels = dict.fromkeys(label for lines in panels.values() for label in lines)
     colours = {label: f"C{index}" for index, label in enumerate(labels)}
-    for ax, ((task, images), lines) in zip(axes, panels.items(), strict=True):
-        for label, by_rate in lines.items():
-            ax.semilogy(list(by_rate), list(by_rate.values()), "o-", label=label, markersize=4,
-                        color=colours[label])  # fmt: skip
-        ax.set_title(f"{TITLES[task]}, {images}", fontsize=9)
-        ax.set_xlabel("M / N", fontsize=8)
-        ax.tick_params(labelsize=7)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(color="#e4e4e4", linewidth=0.6)
-        ax.legend(fontsize=7, frameon=False)
-    axes[0].set_ylabel("nMSE, median over images", fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(1, len(panels), 3.2, width_inches=3.5 * len(panels), sharey=True)
+        for ax, ((task, images), lines) in zip(axes, panels.items(), strict=True):
+            for label, by_rate in lines.items():
+                rates, errors = zip(*by_rate.items(), strict=True)
+                ax.semilogy(rates, errors, "o-", label=label, markersize=4, color=colours[label])
+            ax.set_title(f"{TITLES[task]}, {images}")
+            ax.set_xlabel("M / N")
+        axes[0].set_ylabel("nMSE, median over images")
+        told = {str(line.get_label()): line for ax in axes for line in ax.lines}
+        figure.legend(list(told.values()), list(told), loc="outside upper center", ncols=3)
+        save_figure(path, figure)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="a PNG")
     options = parser.parse_args(argv)
     try:
-        save_figure(options.out, panels_of(options.csv))
+        draw(options.out, panels_of(options.csv))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

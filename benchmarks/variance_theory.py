@@ -29,7 +29,8 @@ from metadip.callbacks import ESWMV
 from metadip.data import sample_face
 from metadip.fitting import SGD, Execution, Sum, fit, mse
 from metadip.priors import Latent, LatentNetwork, SkipUNet, draw_weights
-from metadip.report import atomic_path, prepare_folder, write_csv
+from metadip.report import prepare_folder, write_csv
+from metadip.report.figures import BLUE, ORANGE, STYLE, new_figure, save_figure
 from metadip.types import InverseProblem, UserError
 
 
@@ -113,28 +114,24 @@ def rows_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def save_figure(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Plot predicted and measured variance over the steps, a panel for each step size."""
-    from matplotlib.figure import Figure
+    import matplotlib as mpl
 
     rates = sorted({row["lr"] for row in rows})
-    size = (3.2 * len(rates) + 0.4, 2.6)
-    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
-    for ax, lr in zip(figure.subplots(1, len(rates), squeeze=False)[0], rates, strict=True):
-        own = [row for row in rows if row["lr"] == lr]
-        steps = [row["step"] for row in own]
-        ax.semilogy(steps, [row["measured"] for row in own], color="#1f5fa8", label="measured")
-        ax.semilogy(steps, [row["predicted"] for row in own], "--", color="#d1662c",
-                    label="theorem 1")  # fmt: skip
-        ax.set_title(f"step size {lr:g}", fontsize=9)
-        ax.tick_params(labelsize=7)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(color="#e4e4e4", linewidth=0.6)
-    figure.axes[0].legend(fontsize=8, frameon=False)
-    figure.supxlabel("step", fontsize=9)
-    figure.supylabel("variance of the window", fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(1, len(rates), 2.6, width_inches=3.2 * len(rates))
+        for ax, lr in zip(axes, rates, strict=True):
+            own = [row for row in rows if row["lr"] == lr]
+            steps = [row["step"] for row in own]
+            ax.semilogy(steps, [row["measured"] for row in own], color=BLUE, label="measured")
+            predicted = [row["predicted"] for row in own]
+            ax.semilogy(steps, predicted, "--", color=ORANGE, label="theorem 1")
+            ax.set_title(f"step size {lr:g}")
+        axes[0].legend()
+        figure.supxlabel("step")
+        figure.supylabel("variance of the window")
+        save_figure(path, figure)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_csv(path, [row for row in rows if (row["step"] + 1) % options.window == 0])
         record(path, shlex.join(["python", "benchmarks/variance_theory.py", *words]))
         if options.picture is not None:
-            save_figure(options.picture, rows)
+            draw(options.picture, rows)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,14 +104,26 @@ def scan(path: Path, **changes: torch.Tensor) -> Path:
     return path
 
 
-def test_a_truth_of_mri_is_a_magnitude(prior: str, tmp_path: Path):
-    Image.fromarray(COLOUR).save(tmp_path / "truth.png")
+@pytest.mark.parametrize("cut", [0, 4])  # scans are often shown cropped
+def test_a_truth_of_mri_is_a_magnitude(cut: int, tmp_path: Path):
+    kept = slice(cut, PX - cut)
+    Image.fromarray(COLOUR[kept, kept]).save(tmp_path / "truth.png")
     file = scan(tmp_path / "scan.pt")
     words = ["task=mri", f"measurement={file}", f"truth={tmp_path / 'truth.png'}", "method=adjoint"]
     words += [f"out={tmp_path / 'out'}", "threads=1", "progress=false"]
     assert command_line.main("infer", infer_script.run, words) == 0
     entry = json.loads((tmp_path / "out" / "metrics.json").read_text())["images"][0]
     assert entry["psnr_db"] > 10
+
+
+def test_a_truth_larger_than_the_scan_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    Image.fromarray(np.tile(GREY, (2, 2))).save(tmp_path / "truth.png")
+    file = scan(tmp_path / "scan.pt")
+    words = ["task=mri", f"measurement={file}", f"truth={tmp_path / 'truth.png'}", "method=adjoint"]
+    error = refused(capsys, *words, f"out={tmp_path / 'out'}")
+    assert "has size (1, 40, 40)" in error
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 40), (3, PX, PX)])
@@ -142,6 +155,46 @@ def test_a_grey_tiff_of_doubles_is_read(prior: str, tmp_path: Path):
     out = tmp_path / "out"
     infer(prior, "input=null", f"measurement={tmp_path / 'x.tif'}", f"out={out}", "fit.steps=1")
     assert np.asarray(Image.open(out / "measured.png")).tolist() == GREY.tolist()
+
+
+@pytest.mark.parametrize(
+    ("task", "entries", "message"),
+    [
+        ("jpeg", {"quality": 400}, "quality must be at most 100, got 400"),
+        ("sr", {"factor": 100}, "factor must be at most 16, got 100"),
+        ("blind_deblur method=richardson_lucy", {}, "by more than noise: light is not negative"),
+    ],
+)
+def test_what_a_file_says_out_of_range_is_refused(
+    task: str, entries: dict[str, Any], message: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    y = COLOUR.transpose(2, 0, 1) / np.float32(255)
+    y = y if entries else y - np.float32(0.4)  # its mean stays above 0
+    assert y.mean() > 0
+    np.savez(tmp_path / "y.npz", y=y, **entries)
+    words = [f"task={task.split()[0]}", *task.split()[1:], f"measurement={tmp_path / 'y.npz'}"]
+    assert message in refused(capsys, *words, f"out={tmp_path / 'out'}", "threads=1")
+
+
+def test_what_is_taken_for_granted_is_told(
+    prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A kernel that nobody gave, a mask that loses nothing; a camera's noise is no alarm."""
+    Image.fromarray(COLOUR).save(tmp_path / "x.png")
+    Image.fromarray(np.full_like(GREY, 255)).save(tmp_path / "mask.png")
+    told = {
+        "task=deblur": "is taken to be gaussian, 1.5 px",
+        f"task=inpaint task.mask={tmp_path / 'mask.png'}": "loses no pixel",
+        "task=real_noise task.shot=0.2": None,
+    }
+    for number, (settings, message) in enumerate(told.items()):
+        source = "input" if message is None else "measurement"
+        words = [prior, f"{source}={tmp_path / 'x.png'}", *settings.split(), "fit.steps=1"]
+        words += [f"out={tmp_path / str(number)}", "threads=1", "progress=false"]
+        assert command_line.main("infer", infer_script.run, words) == 0
+        error = capsys.readouterr().err
+        assert ("do not trust" not in error) if message is None else (message in error)
 
 
 @pytest.mark.parametrize(
