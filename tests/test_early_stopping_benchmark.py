@@ -1,5 +1,6 @@
 """The benchmark of stopping rules: watched rules do what they do alone, and its table adds up."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from metadip import config
 from metadip.callbacks import OraclePSNR
 from metadip.data import ImageFolder, SampleKey, seed_of
 from metadip.runs import build_method
-from tests.test_benchmarks import load_script
+from tests.test_benchmarks import load_script, modules_beside_the_scripts  # noqa: F401
 
 QUICK = [
     "callbacks.es_wmv.window=6", "callbacks.es_wmv.patience=3", "callbacks.es_emv.patience=3",
@@ -58,7 +59,9 @@ def test_a_watched_rule_does_what_it_does_alone(arguments, tmp_path, capsys):
     assert Image.open(tmp_path / "out" / "curves.png").format == "PNG"
 
 
-def test_finished_runs_are_kept_and_other_settings_are_refused(arguments, capsys, monkeypatch):
+def test_finished_runs_are_kept_and_other_settings_are_refused(
+    arguments, tmp_path, capsys, monkeypatch
+):
     script = load_script("early_stopping")
     entry = {
         "noisy_psnr_db": 15.0, "steps": 3, "seconds": 1.0,
@@ -72,6 +75,12 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(arguments, capsys
     assert (row["best"], row["best_step"], row["last"]) == (20.0, 1, 18.0)
     assert row["sv_es_gap"] == 1.0
     assert row["es_wmv_saved"] == pytest.approx(1 - 2 / 5000)
+    with (tmp_path / "out" / "fits.csv").open() as file:
+        fits = list(csv.DictReader(file))
+    assert [(fit["rule"], float(fit["gap_db"])) for fit in fits] == [(n, 1) for n in script.RULES]
+    with (tmp_path / "out" / "means.csv").open() as file:
+        (mean,) = csv.DictReader(file)
+    assert (mean["count"], mean["best_step"], mean["sv_es_gap_db"]) == ("1", "1", "1.0")
     monkeypatch.setattr(script, "measure", lambda *_: pytest.fail("measured twice"))
     assert script.main(arguments) == 0
     capsys.readouterr()
