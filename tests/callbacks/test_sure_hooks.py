@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from deepinv.physics import Denoising, GaussianNoise
+from deepinv.physics import Denoising, GaussianNoise, ZeroNoise
 
 from metadip.callbacks import BelowZero, FitCallback, NoiseJitter, OutputEMA
-from metadip.types import FitState, InverseProblem, UserError
+from metadip.types import FitState, InverseProblem
 from tests.callbacks.scripted import random_script, run_script
 
 
@@ -50,11 +50,18 @@ def test_jitter_is_a_uniform_share_of_the_noise():
     assert torch.corrcoef(shares.T)[0, 1].abs() < 0.2
 
 
+def test_jitter_estimates_a_noise_that_is_not_told():
+    y = 0.5 + 0.2 * torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    untold, watch = InverseProblem(y, Denoising(ZeroNoise()), (1, 32, 32), seed=0), Watch()
+    hooks = [NoiseJitter(0.5), watch]
+    run_script(torch.zeros(1, 400, 1, 32, 32), hooks, z=y, problems=[untold])
+    shares = torch.stack(watch.seen).std(dim=(1, 2, 3, 4))
+    assert shares.max().item() == pytest.approx(0.1, rel=0.15)
+
+
 def test_bad_arguments_and_problems_are_refused():
     with pytest.raises(ValueError, match="share must be finite and at least 0, got -1"):
         NoiseJitter(-1)
     script = torch.zeros(1, 2, 1, 32, 32)
     with pytest.raises(ValueError, match="no input 'y' to perturb; the representation has z"):
         run_script(script, [NoiseJitter(0.5, input="y")], problems=[noisy(0.1)])
-    with pytest.raises(UserError, match="tells no noise level above 0"):
-        run_script(script, [NoiseJitter(0.5)], problems=[noisy(0.0)])

@@ -13,6 +13,7 @@ from metadip import registry
 from metadip.fitting import Adam, Backtracking, Execution, Sum, SureDivergence, fit, mse
 from metadip.fitting.step import fit_step
 from metadip.fitting.unknowns import unknowns_of
+from metadip.physics.noise_level import estimated_noise_std
 from metadip.priors import BackProjection, LatentNetwork
 from metadip.types import FitResult, InverseProblem, Look, UserError
 
@@ -94,6 +95,15 @@ def test_the_term_and_its_derivatives_are_those_of_the_jacobian():
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
 
 
+def test_an_estimated_level_is_that_of_the_image():
+    problem, b = noisy(1), torch.ones(1, 1, 4, 4, dtype=torch.float64)
+    std = estimated_noise_std(problem.y).item()
+    assert abs(std - SIGMA) > 0.01
+    estimated, _ = terms_of([problem], partial(given, b), SureDivergence("estimate"))
+    given_it, _ = terms_of([problem], partial(given, b), SureDivergence(std))
+    torch.testing.assert_close(estimated, given_it)
+
+
 def test_its_mean_is_the_trace():
     problem = noisy(1)
     trace = jacobian(problem.y, prior().network).trace()
@@ -142,8 +152,10 @@ def test_description_rebuilds_the_term():
 
 
 def test_what_it_cannot_serve_is_refused():
-    with pytest.raises(ValueError, match="noise_std must be above 0, got 0"):
+    with pytest.raises(ValueError, match="noise_std must be above 0 or estimate, got 0"):
         SureDivergence(0)
+    with pytest.raises(ValueError, match="noise_std must be above 0 or estimate, got guess"):
+        SureDivergence("guess")
     with pytest.raises(UserError, match=r"input 'y' that is the noisy image \(1, 1, 4, 4\)"):
         terms_of([noisy(1)], torch.zeros_like, SureDivergence(input="y"))
     masked = Inpainting((1, 4, 4), mask=torch.ones(1, 4, 4).tril(), noise_model=GaussianNoise(0.1))

@@ -20,9 +20,13 @@ from deepinv.physics import (
 from torch import Tensor
 
 from metadip.physics.noise import CountedAmplitudes, SpeckleNoise
-from metadip.physics.noise_level import _of_counted_amplitudes, expected_noise_energy
+from metadip.physics.noise_level import (
+    _of_counted_amplitudes,
+    estimated_noise_std,
+    expected_noise_energy,
+)
 from metadip.tasks.coherent_diffraction import DiffractionTask
-from metadip.types import InverseProblem
+from metadip.types import InverseProblem, UserError
 
 SHAPE = (3, 64, 64)
 NOISES: list[Any] = [
@@ -155,3 +159,20 @@ def test_the_energy_of_counted_amplitudes(beamstop_px: float):
         made = (problem.physics.A(truth.truth) - problem.y).square().sum().item()
         ratios.append(made / (expected_noise_energy(problem) or 0.0))
     assert abs(sum(ratios) / len(ratios) - 1) < 0.08
+
+
+@pytest.mark.parametrize("std", [0.02, 0.12, 0.26])
+def test_the_noise_of_an_image_is_found_in_it_also_when_clipped(std: float):
+    ramp = torch.linspace(0.2, 0.9, 95)
+    x = torch.stack([ramp.expand(96, 95), ramp.flip(0).expand(96, 95)])[None].repeat(2, 1, 1, 1)
+    n = std * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    n[1] *= 0.5
+    y = (x + n).clamp(0, 1)
+    made = (y - x).square().mean(dim=(1, 2, 3)).sqrt()
+    assert std != 0.26 or made[0] < 0.9 * std  # so that this says something about clipping
+    torch.testing.assert_close(estimated_noise_std(y), made, rtol=0.05, atol=0)
+
+
+def test_a_line_of_pixels_has_no_noise_to_be_found():
+    with pytest.raises(UserError, match=r"estimated from an image of \(1, 8\) px"):
+        estimated_noise_std(torch.zeros(1, 1, 1, 8))

@@ -7,8 +7,8 @@ import math
 import torch
 
 from metadip.callbacks.base import FitCallback
-from metadip.fitting.sure import noise_variance
-from metadip.types import FitState
+from metadip.physics.noise_level import estimated_noise_std, expected_noise_energy
+from metadip.types import FitState, InverseProblem
 
 
 class NoiseJitter(FitCallback):
@@ -16,7 +16,8 @@ class NoiseJitter(FitCallback):
 
     Model:
         y + eta n enters the network, n ~ N(0, I) and eta ~ U(0, share * sigma), both from the
-        image's own random stream, with sigma as the problem's noise model tells.
+        image's own random stream, with sigma as the problem's noise model tells, or else as
+        ``estimated_noise_std`` finds it.
     Shape:
         Sets ``jitter`` of the input, (A, C, H, W).
     Args:
@@ -25,7 +26,6 @@ class NoiseJitter(FitCallback):
     Raises:
         ValueError: If ``share`` is negative or not finite; during a fit, if the representation has
             no such input.
-        UserError: When a fit begins, if a noise model tells no level.
     References:
         Jo et al. (2021), Rethinking Deep Image Prior for Denoising, arXiv:2108.12841.
     """
@@ -40,8 +40,7 @@ class NoiseJitter(FitCallback):
         if self.input not in state.inputs:
             known = ", ".join(state.inputs) or "none"
             raise ValueError(f"no input {self.input!r} to perturb; the representation has {known}")
-        stds = [math.sqrt(noise_variance(problem)) for problem in state.problems]
-        self._stds = state.output.new_tensor(stds)
+        self._stds = torch.cat([_noise_std(problem) for problem in state.problems])
 
     def on_step_start(self, state: FitState) -> None:
         """Perturb the input of every active image."""
@@ -49,3 +48,11 @@ class NoiseJitter(FitCallback):
         eta = self.share * self._stds[state.active] * uniform[:, 0]
         noise = state.draw(state.inputs[self.input])
         state.jitter[self.input] = eta.view(-1, *[1] * (noise.ndim - 1)) * noise
+
+
+def _noise_std(problem: InverseProblem) -> torch.Tensor:
+    """Return the noise level (1,) of a noisy image."""
+    energy = expected_noise_energy(problem)
+    if energy is None:
+        return estimated_noise_std(problem.y)
+    return problem.y.new_full((1,), math.sqrt(energy / problem.y.numel()))

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metadip.physics.noise_level import expected_noise_energy, poisson_variances
+from metadip.physics.noise_level import (
+    estimated_noise_std,
+    expected_noise_energy,
+    poisson_variances,
+)
 from metadip.registry import registered
 from metadip.types import InverseProblem, Look, UserError
+
+ESTIMATE = "estimate"
 
 
 @registered("sure")
@@ -27,10 +33,11 @@ class SureDivergence:
     Shape:
         The input is an image (B, C, H, W), as is y.
     Args:
-        noise_std: sigma, above 0, in units of y; None: what the problem's noise model tells.
+        noise_std: sigma, above 0, in units of y; None: what the problem's noise model tells;
+            "estimate": see ``estimated_noise_std``, where it is unknown, or was clipped.
         input: name of the representation's input that is the noisy image.
     Raises:
-        ValueError: If ``noise_std`` is not above 0.
+        ValueError: If ``noise_std`` is neither above 0 nor "estimate".
         UserError: When called, if the problem is not denoising, if the representation has no such
             input or one of another shape, or if the noise model tells no level.
     Cost: a second pass of the network, and one more derivative of it.
@@ -39,13 +46,15 @@ class SureDivergence:
         al. (2010), Fast Interscale Wavelet Denoising of Poisson-Corrupted Images (PURE).
     """
 
-    noise_std: float | None = None
+    noise_std: float | str | None = None
     input: str = "z"
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if self.noise_std is not None and not self.noise_std > 0:
-            raise ValueError(f"noise_std must be above 0, got {self.noise_std}")
+        if self.noise_std in (None, ESTIMATE):
+            return
+        if isinstance(self.noise_std, str) or not self.noise_std > 0:
+            raise ValueError(f"noise_std must be above 0 or {ESTIMATE}, got {self.noise_std}")
 
     def __call__(self, look: Look) -> Tensor:
         """Return the term of each image."""
@@ -72,11 +81,14 @@ class SureDivergence:
 
     def _variances(self, problem: InverseProblem) -> Tensor:
         """Return sigma^2 of each value of y, (1, C, H, W)."""
-        known = self.noise_std
-        counted = poisson_variances(problem) if known is None else None
-        if counted is not None:
-            return counted
-        return torch.full_like(problem.y, noise_variance(problem) if known is None else known**2)
+        if self.noise_std is None:
+            counted = poisson_variances(problem)
+            if counted is not None:
+                return counted
+            return torch.full_like(problem.y, noise_variance(problem))
+        if isinstance(self.noise_std, str):
+            return estimated_noise_std(problem.y).square().view(1, 1, 1, 1).expand_as(problem.y)
+        return torch.full_like(problem.y, self.noise_std**2)
 
 
 def noise_variance(problem: InverseProblem) -> float:
@@ -90,6 +102,6 @@ def noise_variance(problem: InverseProblem) -> float:
         model = type(getattr(problem.physics, "noise_model", None)).__name__
         raise UserError(
             f"the {model} of {problem.name or 'the measurement'} tells no noise level above 0: "
-            "give it, or take another method"
+            f"give it, as objective.terms.sure.noise_std={ESTIMATE}, or take another method"
         )
     return energy / problem.y.numel()

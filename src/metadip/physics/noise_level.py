@@ -21,8 +21,9 @@ from torch import Tensor
 
 from metadip.physics.far_field import FarField
 from metadip.physics.noise import CountedAmplitudes, SpeckleNoise
-from metadip.types import InverseProblem
+from metadip.types import InverseProblem, UserError
 
+MEDIAN_OF_NORMAL = 0.67449  # of |n|, n standard normal
 # By the count, from 0 on: what (sqrt(N) - sqrt(lambda))^2 is taken to be where N was counted.
 SQUARE_ERROR_OF_COUNT = (
     0.0, 1.488, -0.81, 0.869, 0.622, 0.022, -0.014, 0.26, 0.43, 0.386, 0.257, 0.193, 0.222
@@ -68,6 +69,29 @@ def poisson_variances(problem: InverseProblem) -> Tensor | None:
         return None
     variances: Tensor = model.gain * problem.y.clamp(min=0)
     return variances
+
+
+def estimated_noise_std(y: Tensor) -> Tensor:
+    """Return sigma of noise that is white in each channel, as noisy images show it, one for each.
+
+    Model:
+        median |d| / 0.6745 over the finest diagonal Haar details d of a channel, in which an image
+        has little; then the root mean square over the channels. Also after clipping, which makes
+        noise weaker than it was told.
+    Shape:
+        y (B, C, H, W) -> (B,), in the units of y.
+    Raises:
+        UserError: If an image has fewer than two rows or columns.
+    References:
+        Donoho and Johnstone (1994), Ideal spatial adaptation by wavelet shrinkage.
+    """
+    height, width = (size // 2 * 2 for size in y.shape[-2:])
+    if not height or not width:
+        raise UserError(f"noise cannot be estimated from an image of {tuple(y.shape[-2:])} px")
+    even, odd = y[..., :height:2, :width], y[..., 1:height:2, :width]
+    details = (even[..., ::2] - even[..., 1::2] - odd[..., ::2] + odd[..., 1::2]) / 2
+    stds = details.abs().flatten(2).median(dim=2).values / MEDIAN_OF_NORMAL
+    return stds.square().mean(dim=1).sqrt()
 
 
 def is_noiseless(problem: InverseProblem) -> bool:
