@@ -34,7 +34,6 @@ DOCUMENTS = (
 GIVEN: dict[str, dict[str, str]] = {
     "docs/clusters.md": {"wait 30 s before they kill": "documented by torchrun and SLURM"},
     "docs/records/stopping.md": {
-        "within 1 dB of the best step in most cells": "the threshold that cells are counted by",
         "The talk's claim of about 1 dB": "the claim, not the result",
     },
     "docs/records/task_tables.md": {
