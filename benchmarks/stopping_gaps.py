@@ -45,7 +45,7 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "best_step": round(row["best_step"]),
                 "last_psnr_db": round(row["last"], 2)}  # fmt: skip
         for rule in (key.removesuffix("_gap") for key in row if key.endswith("_gap")):
-            mean[f"{rule}_gap_db"] = round(row[f"{rule}_gap"], 2)
+            mean[f"{rule}_gap_db"] = round(row[f"{rule}_gap"], 2) + 0.0  # no -0.0
             mean[f"{rule}_stop_step"] = round(row[f"{rule}_stop"])
         means.append(mean)
     return means
