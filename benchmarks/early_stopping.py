@@ -38,8 +38,7 @@ from tqdm import tqdm
 from metadip import config
 from metadip.callbacks import FitCallback, FitProgress, OraclePSNR
 from metadip.data import ImageFolder, SampleKey, seed_of
-from metadip.report import prepare_folder, psnr_db, write_json
-from metadip.report.tables import write_csv
+from metadip.report import prepare_folder, psnr_db, write_csv, write_json
 from metadip.types import FitState, InverseProblem, UserError
 
 

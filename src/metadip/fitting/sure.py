@@ -102,6 +102,6 @@ def noise_variance(problem: InverseProblem) -> float:
         model = type(getattr(problem.physics, "noise_model", None)).__name__
         raise UserError(
             f"the {model} of {problem.name or 'the measurement'} tells no noise level above 0: "
-            f"give it, as objective.terms.sure.noise_std={ESTIMATE}, or take another method"
+            f"set objective.terms.sure.noise_std to it or to {ESTIMATE}, or take another method"
         )
     return energy / problem.y.numel()
