@@ -196,8 +196,12 @@ def test_sparsity_of_gradients_is_that_of_its_formula_and_knows_no_scale():
     for image, value in zip(x, found, strict=True):
         parts = [(image[:, 1:] - image[:, :-1]).flatten(), image.diff(dim=-1).flatten()]
         g = torch.cat(parts)
-        torch.testing.assert_close(value, g.abs().sum() / g.norm(), rtol=1e-6, atol=0)
+        ratio = g.abs().sum() / g.norm() / g.numel() ** 0.5
+        torch.testing.assert_close(value, ratio, rtol=1e-6, atol=0)
     torch.testing.assert_close(gradient_sparsity(7 * x + 1), found, rtol=1e-6, atol=0)
+    slope = torch.arange(5.0, dtype=torch.float64)
+    plane = (slope[:, None] + slope).expand(1, 1, 5, 5)
+    torch.testing.assert_close(gradient_sparsity(plane), torch.ones(1, dtype=torch.float64))
     flat = torch.ones(1, 1, 4, 4, requires_grad=True)
     gradient_sparsity(flat).sum().backward()
     assert flat.grad is not None

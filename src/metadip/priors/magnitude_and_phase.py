@@ -24,7 +24,8 @@ class MagnitudeAndPhase(Representation):
     """Generate an object m exp(i p) from two networks, or a real one from the first alone.
 
     Model:
-        x = exp(g) m (cos p, sin p), m = f_theta(z) in [0, 1] and p = pi tanh(h_phi(z_p)). The gain
+        x = exp(g) m (cos p, sin p), m = f_theta(z) in [0, 1] and p = pi h_phi(z_p), which is not
+        bounded: a phase of several turns stays smooth, where a bounded one would jump. The gain
         g is an input that starts where ||A(x)|| = ||y||, so that objects in any unit are fitted
         alike; a rule may move it (``inputs.log_gain``). Groups: ``magnitude.*``, ``phase.*``.
     Shape:
@@ -104,7 +105,7 @@ class MagnitudeAndPhase(Representation):
         m = log_gain.exp() * self.magnitude(size, **inputs).x
         if self.real:
             return Estimate(m)
-        p = torch.pi * self.phase(size, z=phase_z).x.tanh()
+        p = torch.pi * self.phase(size, z=phase_z).x
         return Estimate(torch.cat([m * p.cos(), m * p.sin()], dim=1))
 
 
