@@ -11,7 +11,6 @@ from torch import Tensor
 
 from metadip.data import read_image, sample_picture
 from metadip.methods import Wiener
-from metadip.methods.wiener import estimated_noise_std
 from metadip.metrics import psnr_db
 from metadip.tasks import DeblurringTask
 from metadip.types import InverseProblem, UserError
@@ -69,13 +68,6 @@ def test_it_deblurs_and_knows_photographs(noise_std: float) -> None:
     assert scores["natural"] > psnr_db(problem.y, x).item() + 1
     assert scores["natural"] > scores["flat"]
     assert scores["estimated"] > scores["natural"] - 0.7
-
-
-def test_estimate_of_the_noise() -> None:
-    for level in (0.01, 0.05, 0.2):
-        y = task(level).measure(picture(), seed=1).y
-        assert estimated_noise_std(y) == pytest.approx(level, rel=0.1)
-    assert estimated_noise_std(torch.zeros(1, 1, 1, 8)) == 0
 
 
 def test_no_noise_does_not_explode() -> None:

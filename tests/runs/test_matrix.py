@@ -58,6 +58,8 @@ SETTINGS: dict[str, list[str]] = {
     "drp_inpaint": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "drp_sr": ["prior.network.channels=[4]", "prior.network.skip_channels=[2]"],
     "gp_dip": [*SMALL, "callbacks.mean.burn_in=0"],
+    "l0_dip": [*SMALL, "method.kernel_px=5", "method.rounds=1"],
+    "l0_wiener": ["method.kernel_px=5", "method.rounds=1"],
     "lasso": ["method.iterations=2"],
     "net_pgd": ["method.steps=2", "method.projection.steps=1"],
     "pnp_admm": ["denoiser=tv", "pnp.iterations=2"],
@@ -113,6 +115,7 @@ STEPS = (
     "drp_sr",
     "gp_dip",
     "hio_double_dip",
+    "l0_dip",
     "metadip",
     "metasiren",
     "net_gd",
@@ -132,7 +135,7 @@ WEIGHTLESS = {
 METHODS = [name for name in names_in("method") if name not in WEIGHTLESS]
 QUICK = (
     "adjoint", "wiener", "admm_tv", "lasso", "tv", "double_dip", "double_dip_cdi", "hio",
-    "hio_double_dip", "raar", "richardson_lucy", "selfdeblur",
+    "hio_double_dip", "l0_wiener", "raar", "richardson_lucy", "selfdeblur",
 )  # fmt: skip
 BLIND = {"blind_deblur"}  # the kernel is not told
 FAR_FIELD = {"cdi"}  # neither linear nor an image of its channels
@@ -152,6 +155,8 @@ SERVED = {
     "dip_sure": {"denoise"},
     "wiener": {"deblur"},
     "wiener_dip": {"deblur"},
+    "l0_dip": BLIND,
+    "l0_wiener": BLIND,
     "lasso": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "adjoint": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,
     "admm_tv": set(TASKS) - {"cpr"} - BLIND - FAR_FIELD,

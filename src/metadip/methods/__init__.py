@@ -13,6 +13,7 @@ from metadip.methods.fit import FitReconstructor
 from metadip.methods.fit_module import FitModule
 from metadip.methods.hio import HIO
 from metadip.methods.image_and_kernel import BlindDeblurring, SelfDeblur, selfdeblur
+from metadip.methods.kernel_first import KernelFirst, kernel_first_then_fit
 from metadip.methods.lasso import Lasso
 from metadip.methods.learned_denoiser import LearnedDenoiser, denoiser
 from metadip.methods.loading import load
@@ -43,6 +44,7 @@ __all__ = [
     "DnCNN",
     "FitModule",
     "FitReconstructor",
+    "KernelFirst",
     "Lasso",
     "LearnedDenoiser",
     "Method",
@@ -64,6 +66,7 @@ __all__ = [
     "from_single_image",
     "from_weights",
     "image_shape_of",
+    "kernel_first_then_fit",
     "load",
     "selfdeblur",
 ]

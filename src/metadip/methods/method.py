@@ -38,6 +38,6 @@ def check_known(problem: InverseProblem, *, task: str) -> None:
     """Raise ``UserError`` if a problem hides something of its operator."""
     if problem.unknown:
         raise UserError(
-            f"{task} hides the blur kernel from methods: use method=double_dip, selfdeblur or "
-            "richardson_lucy, or tell it (task.known=true)"
+            f"{task} hides the blur kernel from methods: use method=l0_wiener, l0_dip, double_dip, "
+            "selfdeblur or richardson_lucy, or tell it (task.known=true)"
         )

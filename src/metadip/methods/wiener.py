@@ -13,12 +13,12 @@ from torch import Tensor
 from metadip.methods.denoisers import Denoiser
 from metadip.methods.iteration import Iterative
 from metadip.physics.kernel_blur import KernelBlur
+from metadip.physics.noise_level import estimated_noise_std
 from metadip.physics.shifts import windowed
 from metadip.types import InverseProblem, UserError
 
 NOISES, SIGNALS = ("known", "estimated"), ("natural", "flat", "amplitude")
 MIN_NOISE_STD = 1e-4  # a quarter of 8-bit rounding; without noise, small values of H would explode
-MAD = 0.6745  # median absolute value of N(0, 1)
 
 
 class Wiener(Iterative):
@@ -28,11 +28,11 @@ class Wiener(Iterative):
         X(f) = H*(f) Y(f) / (|H(f)|^2 + sigma^2 / S(f)). S is the power spectrum of the image: the
         same at all frequencies, with the mean square of y (flat), or c / |f|^2 with the variance of
         y, as photographs have it (natural); amplitude takes the ratio sigma / mean(y) of amplitudes
-        for sigma^2 / S, which reproduces Anderson's report. An estimated sigma is the median
-        absolute value of the finest diagonal Haar coefficients of y over 0.6745, for each channel,
-        then averaged. A ``denoiser`` is given the result, with the level sigma ||g|| of the noise
-        that the filter g lets through. A blur of which y holds the valid part is undone as a
-        circular one, after y is brought to the size of x by its border, faded into its own blur.
+        for sigma^2 / S, which reproduces Anderson's report. An estimated sigma is that of
+        ``estimated_noise_std``. A ``denoiser`` is given the result, with the level sigma ||g|| of
+        the noise that the filter g lets through. A blur of which y holds the valid part is undone
+        as a circular one, after y is brought to the size of x by its border, faded into its own
+        blur.
     Args:
         noise: known reads the level from the operator's Gaussian noise; estimated looks at y.
         signal: natural, flat or amplitude.
@@ -40,8 +40,6 @@ class Wiener(Iterative):
     Raises:
         UserError: If an argument is unknown; when called, if the operator is no circular blur, or
             noise=known and its noise is not Gaussian.
-    References:
-        Donoho (1995), De-noising by Soft-Thresholding (the estimate of sigma).
     """
 
     def __init__(self, *, noise: str, signal: str, denoiser: Denoiser | None = None) -> None:
@@ -80,7 +78,8 @@ def _images(
     if isinstance(physics, KernelBlur):
         y, physics = _as_circular(y, physics.filter, problem.image_shape)
     yield y
-    level = estimated_noise_std(y) if estimated else float(problem.physics.noise_model.sigma)
+    known = problem.physics.noise_model
+    level = float(estimated_noise_std(problem.y)) if estimated else float(known.sigma)
     level = max(level, MIN_NOISE_STD)
     width = y.shape[-1] // 2 + 1
     ratio = _noise_to_signal(y, level, signal).expand(1, 1, y.shape[-2], width)
@@ -117,16 +116,6 @@ def _noise_to_signal(y: Tensor, level: float, signal: str) -> Tensor:
     if signal == "flat":
         return (level**2 / y.square().mean()).reshape(1, 1, 1, 1)
     return (level / y.mean().abs().clamp(min=MIN_NOISE_STD)).reshape(1, 1, 1, 1)
-
-
-def estimated_noise_std(y: Tensor) -> float:
-    """Return the level of white noise on an image (1, C, H, W), see ``Wiener``."""
-    height, width = (side - side % 2 for side in y.shape[-2:])
-    a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    diagonal = ((a - b - c + d) / 2).abs().flatten(2)
-    if not diagonal.numel():
-        return 0.0
-    return float(diagonal.median(dim=2).values.mean()) / MAD
 
 
 def _natural_spectrum(y: Tensor) -> Tensor:
