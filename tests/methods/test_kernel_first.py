@@ -36,11 +36,11 @@ def blurred(channels: int = 1, noise_std: float = 0.01) -> InverseProblem:
     task = BlindDeblurringTask(
         "motion", kernel_px=9, kernel_seed=None, noise_std=noise_std, known=False
     )
-    return task.measure(scene(channels), seed=3)
+    return task.measure(scene(channels), seed=2)
 
 
 def method(kernel_px: int | None = 9, rounds: int = 6) -> KernelFirst:
-    then = Wiener(noise="estimated", signal="natural")
+    then = Wiener(noise="estimated", signal="natural", noise_factor=2.0)
     return KernelFirst(then, kernel_px=kernel_px, rounds=rounds)
 
 
@@ -114,7 +114,7 @@ def test_a_fit_is_told_the_kernel():
     )
     problem = blurred()
     (result,) = fitted.reconstruct([problem])
-    assert len(result.curves["loss"]) == 3
+    assert result.steps == 3
     assert result.x_hat.shape == (1, *problem.image_shape)
     *_, k = kernels(problem.y, side=9, noise_std=0.01, rounds=2)
     assert result.checks["blind"]["kernel_similarity"] == pytest.approx(
@@ -129,6 +129,6 @@ def test_bad_arguments_are_refused_in_one_line():
         method(kernel_px=8)
     with pytest.raises(UserError, match="is larger than what was measured"):
         method(kernel_px=75).check(blurred(), task="task=blind_deblur")
-    other: Any = DenoisingTask(noise_std=0.1).measure(scene(), seed=0)
+    other: Any = DenoisingTask(noise_std=0.1, clip=False).measure(scene(), seed=0)
     with pytest.raises(UserError, match="this method undoes an unknown blur"):
         method().check(other, task="task=denoise")

@@ -93,6 +93,8 @@ def test_refusals() -> None:
         Wiener(noise="guess", signal="flat")
     with pytest.raises(UserError, match=r"method\.signal=pink is unknown"):
         Wiener(noise="known", signal="pink")
+    with pytest.raises(UserError, match=r"method\.noise_factor=0 must be above 0"):
+        Wiener(noise="known", signal="flat", noise_factor=0)
 
 
 def test_a_denoiser_is_told_what_noise_the_filter_lets_through() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from metadip.physics.kernel_blur import convolve, correlate
@@ -28,10 +27,11 @@ def kernels(y: Tensor, *, side: int, noise_std: float, rounds: int) -> Iterator[
     """Yield the kernel after every scale, on a grid of ``side`` at the last.
 
     Model:
-        On every scale, in turn: x = argmin ||k * x - y||^2 + lambda ||grad x||_0 by splitting, whose
-        few and strong edges no blur explains, and k = argmin ||k * grad x - grad y||^2 + gamma
-        ||k||^2, where what is negative, faint, or apart from the rest is taken out. Convolutions are
-        valid, so that nothing is assumed beyond the border. lambda and gamma follow the noise.
+        On every scale, in turn: x = argmin ||k * x - y||^2 + lambda ||grad x||_0 by splitting,
+        which leaves few and strong edges, and k = argmin ||k * grad x - grad y||^2 + gamma
+        ||k||^2, from which what is negative, faint, or apart from the rest is taken out.
+        Convolutions are valid, so that nothing is assumed beyond the border. lambda and gamma
+        follow the noise.
     Shape:
         y (1, 1, H, W), in [0, 1] intensity -> (1, 1, side, side).
     Args:
@@ -116,6 +116,8 @@ def _towards(x: Tensor, y: Tensor) -> Tensor:
 
 def _large_parts(k: Tensor) -> Tensor:
     """Return 1 on the connected parts of a kernel that hold a good share of its mass, else 0."""
+    from scipy import ndimage
+
     mass = k[0, 0].cpu().numpy()
     labels, count = ndimage.label(mass > 0, structure=[[1, 1, 1]] * 3)
     sums = ndimage.sum_labels(mass, labels, range(1, count + 1))
@@ -133,9 +135,7 @@ def _divergence(down: Tensor, right: Tensor) -> Tensor:
     return -F.pad(down, (0, 0, 1, 1)).diff(dim=-2) - F.pad(right, (1, 1)).diff(dim=-1)
 
 
-def _solved(
-    normal: Callable[[Tensor], Tensor], target: Tensor, x: Tensor, steps: int
-) -> Tensor:
+def _solved(normal: Callable[[Tensor], Tensor], target: Tensor, x: Tensor, steps: int) -> Tensor:
     """Return x nearer to normal(x) = target by conjugate gradients."""
     left = target - normal(x)
     direction, size = left, left.square().sum()

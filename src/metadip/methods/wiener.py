@@ -36,17 +36,30 @@ class Wiener(Iterative):
     Args:
         noise: known reads the level from the operator's Gaussian noise; estimated looks at y.
         signal: natural, flat or amplitude.
+        noise_factor: sigma is taken to be larger by this factor, above 0: more than 1 where the
+            kernel itself is not exact.
         denoiser: one of ``metadip.methods.denoisers`` for the result, or None.
     Raises:
         UserError: If an argument is unknown; when called, if the operator is no circular blur, or
             noise=known and its noise is not Gaussian.
     """
 
-    def __init__(self, *, noise: str, signal: str, denoiser: Denoiser | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        noise: str,
+        signal: str,
+        noise_factor: float = 1.0,
+        denoiser: Denoiser | None = None,
+    ) -> None:
         for key, value, known in (("noise", noise, NOISES), ("signal", signal, SIGNALS)):
             if value not in known:
                 raise UserError(f"method.{key}={value} is unknown; choose from {', '.join(known)}")
-        images = partial(_images, estimated=noise == "estimated", signal=signal)
+        if not noise_factor > 0:
+            raise UserError(f"method.noise_factor={noise_factor} must be above 0")
+        images = partial(
+            _images, estimated=noise == "estimated", factor=noise_factor, signal=signal
+        )
         check = partial(_check, estimated=noise == "estimated")
         super().__init__(
             denoiser,
@@ -71,7 +84,12 @@ def _check(problem: InverseProblem, task: str, *, estimated: bool) -> None:
 
 
 def _images(
-    problem: InverseProblem, denoiser: Denoiser | None, *, estimated: bool, signal: str
+    problem: InverseProblem,
+    denoiser: Denoiser | None,
+    *,
+    estimated: bool,
+    factor: float,
+    signal: str,
 ) -> Iterator[Tensor]:
     """Yield y, the deconvolved image, and the denoised one."""
     y, physics = problem.y, problem.physics
@@ -80,7 +98,7 @@ def _images(
     yield y
     known = problem.physics.noise_model
     level = float(estimated_noise_std(problem.y)) if estimated else float(known.sigma)
-    level = max(level, MIN_NOISE_STD)
+    level = max(factor * level, MIN_NOISE_STD)
     width = y.shape[-1] // 2 + 1
     ratio = _noise_to_signal(y, level, signal).expand(1, 1, y.shape[-2], width)
     deconvolve = WienerDeconvolution(ratio)
