@@ -1,4 +1,4 @@
-"""The kernel of a blurred picture from its strong edges, from coarse to fine: seconds, no network."""
+"""The kernel of a blurred picture from its strong edges, coarse to fine: seconds, no network."""
 
 from __future__ import annotations
 
