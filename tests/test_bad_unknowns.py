@@ -66,7 +66,7 @@ BAD = {
     "negative photograph": ([*BLIND, "measurement={}/black.npz"], "light is not negative"),
     "method that needs the kernel": (
         ["task=blind_deblur", "method=dip", "input={}/image.png"],
-        "task=blind_deblur hides the blur kernel from methods: use method=double_dip",
+        "task=blind_deblur hides the blur kernel from methods: use method=l0_wiener, l0_dip",
     ),
     "blind method without a blur": (
         ["task=denoise", "method=double_dip", "input={}/image.png"],
