@@ -30,7 +30,7 @@ photo = metadip.load()
 result = photo.reconstruct([problem])[0]
 x_hat = result.x_hat
 
-wiener = Wiener(noise="known", signal="natural")
+wiener = Wiener(noise="known", signal="natural", noise_factor=1.0)
 by_wiener = wiener.reconstruct([problem])[0].x_hat
 
 dinv.utils.plot(

@@ -29,7 +29,8 @@ def picture() -> Tensor:
 
 
 def deblurred(problem: InverseProblem, **changes: Any) -> Tensor:
-    settings = {"noise": "known", "signal": "natural"} | changes
+    settings: dict[str, Any] = {"noise": "known", "signal": "natural", "noise_factor": 1.0}
+    settings |= changes
     return Wiener(**settings).reconstruct([problem])[0].x_hat
 
 
@@ -90,9 +91,9 @@ def test_refusals() -> None:
             deblurred(InverseProblem(x, other, SHAPE))
     assert deblurred(InverseProblem(x, physics, SHAPE), noise="estimated").shape == x.shape
     with pytest.raises(UserError, match=r"method\.noise=guess is unknown; choose from known, esti"):
-        Wiener(noise="guess", signal="flat")
+        Wiener(noise="guess", signal="flat", noise_factor=1.0)
     with pytest.raises(UserError, match=r"method\.signal=pink is unknown"):
-        Wiener(noise="known", signal="pink")
+        Wiener(noise="known", signal="pink", noise_factor=1.0)
     with pytest.raises(UserError, match=r"method\.noise_factor=0 must be above 0"):
         Wiener(noise="known", signal="flat", noise_factor=0)
 
@@ -105,7 +106,8 @@ def test_a_denoiser_is_told_what_noise_the_filter_lets_through() -> None:
         return image.round()
 
     problem = task(0.05).measure(x, seed=0)
-    result = Wiener(noise="known", signal="flat", denoiser=keep).reconstruct([problem])[0]
+    wiener = Wiener(noise="known", signal="flat", noise_factor=1.0, denoiser=keep)
+    result = wiener.reconstruct([problem])[0]
     plain = deblurred(problem, signal="flat")
     assert torch.equal(result.x_hat, plain.round())
     assert result.steps == 2

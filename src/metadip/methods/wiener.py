@@ -49,7 +49,7 @@ class Wiener(Iterative):
         *,
         noise: str,
         signal: str,
-        noise_factor: float = 1.0,
+        noise_factor: float,
         denoiser: Denoiser | None = None,
     ) -> None:
         for key, value, known in (("noise", noise, NOISES), ("signal", signal, SIGNALS)):
