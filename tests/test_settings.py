@@ -27,7 +27,8 @@ def test_every_setting_has_a_type(name: str):
 def test_tables_have_what_is_checked(path: Any):
     cfg = config.compose("benchmark", [f"table={path.stem}"])
     config.check_settings(cfg)
-    assert set(cfg.table) | {"steps", "channels", "skips", "rates"} == set(get_type_hints(Table))
+    of_some = {"steps", "channels", "skips", "rates", "precision"}
+    assert set(cfg.table) | of_some == set(get_type_hints(Table))
 
 
 @pytest.mark.parametrize(

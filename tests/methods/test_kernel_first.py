@@ -106,6 +106,14 @@ def test_the_image_follows_and_is_sharper_than_y(channels: int):
     assert result.estimate.operator["filter"].shape == (1, 1, 9, 9)
 
 
+def test_a_grid_that_nobody_asked_for_is_told(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", logger="metadip"):
+        method(kernel_px=None, rounds=1).reconstruct([blurred()])
+        method(kernel_px=5, rounds=1).reconstruct([blurred()])
+    (told,) = caplog.messages
+    assert told.startswith("the kernel is sought on a grid of 33 px")
+
+
 def test_a_fit_is_told_the_kernel():
     network = SkipUNet(4, out_channels=1, channels=[8], skip_channels=[4])
     prior = LatentNetwork(network, Latent(4, size_px=16, n_wavelengths=0))

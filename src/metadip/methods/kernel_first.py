@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from metadip.physics.splitting import ImageShape, Measured, split
 from metadip.priors import Representation
 from metadip.tasks.arguments import as_grey
 from metadip.types import Estimate, FitResult, InverseProblem, Objective, UserError
+
+logger = logging.getLogger(__name__)
 
 
 class KernelFirst(Reconstructor):
@@ -91,6 +94,11 @@ class KernelFirst(Reconstructor):
         started = time.perf_counter()
         side = side_of(self.kernel_px, problem)
         wide = widened(problem, side)
+        if self.kernel_px is None:
+            logger.info(
+                "the kernel is sought on a grid of %d px: a smaller method.kernel_px saves time",
+                side,
+            )
         with torch.inference_mode(False), torch.no_grad():
             grey = as_grey(problem.y).clone()
             noise_std = float(estimated_noise_std(grey))
