@@ -21,7 +21,7 @@ problem = task.measure(x, seed=0)
 
 # %%
 # The classical way is quick: the kernel from the strong edges of the picture, on coarse scales
-# first, and then Wiener deconvolution, which takes the noise for larger than it is since the
+# first, and then Wiener deconvolution, which assumes more noise than there is since the
 # kernel is not exact. It is ``infer.py method=l0_wiener``.
 
 wiener = Wiener(noise="estimated", signal="natural", noise_factor=2.0)

@@ -85,7 +85,7 @@ class Table:
     channels: Sequence[Count]
     skips: Sequence[Whole]
     rates: Mapping[str, Annotated[float, Above(0)]]
-    precision: str
+    precision: str | int
 
 
 class Row:

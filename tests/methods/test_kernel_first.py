@@ -18,6 +18,7 @@ from metadip.methods.sharp_edges import (
 )
 from metadip.metrics import psnr_db
 from metadip.physics.kernel_blur import convolve
+from metadip.physics.noise_level import estimated_noise_std
 from metadip.physics.shifts import similarity
 from metadip.priors import Latent, LatentNetwork, SkipUNet
 from metadip.tasks import BlindDeblurringTask, DenoisingTask
@@ -111,7 +112,7 @@ def test_a_grid_that_nobody_asked_for_is_told(caplog: pytest.LogCaptureFixture):
         method(kernel_px=None, rounds=1).reconstruct([blurred()])
         method(kernel_px=5, rounds=1).reconstruct([blurred()])
     (told,) = caplog.messages
-    assert told.startswith("the kernel is sought on a grid of 33 px")
+    assert told.startswith("the kernel is sought on a grid of 17 px")
 
 
 def test_a_fit_is_told_the_kernel():
@@ -128,6 +129,40 @@ def test_a_fit_is_told_the_kernel():
     assert result.checks["blind"]["kernel_similarity"] == pytest.approx(
         similarity(k, problem.physics.filter), abs=0.05
     )
+
+
+def test_the_method_for_the_image_is_told_kernel_and_noise():
+    told: list[InverseProblem] = []
+
+    class Spy(Wiener):
+        def reconstruct(self, problems: Any, *, hooks: Any = ()) -> Any:
+            told.extend(problems)
+            return super().reconstruct(problems, hooks=hooks)
+
+    problem = blurred()
+    spy = Spy(noise="known", signal="natural", noise_factor=1.0)
+    KernelFirst(spy, kernel_px=9, rounds=2).reconstruct([problem])
+    (wide,) = told
+    noise_std = float(estimated_noise_std(problem.y))
+    *_, k = kernels(problem.y, side=9, noise_std=noise_std, rounds=2)
+    assert torch.equal(wide.physics.filter, k)
+    assert wide.physics.noise_model is problem.physics.noise_model
+    assert wide.image_shape == (1, problem.y.shape[-2] + 8, problem.y.shape[-1] + 8)
+
+
+def test_forward_takes_the_seed_of_the_fit():
+    network = SkipUNet(4, out_channels=1, channels=[8], skip_channels=[4])
+    prior = LatentNetwork(network, Latent(4, size_px=16, n_wavelengths=0))
+    problem = blurred()
+    x_hat = [
+        kernel_first_then_fit(
+            prior, kernel_px=5, rounds=1, objective=Sum(mse), optimizer=Adam(lr=0.01), steps=1,
+            seed=seed,
+        )(problem.y, problem.physics, image_shape=problem.image_shape)
+        for seed in (0, 0, 7)
+    ]  # fmt: skip
+    assert torch.equal(x_hat[0], x_hat[1])
+    assert not torch.equal(x_hat[0], x_hat[2])
 
 
 def test_bad_arguments_are_refused_in_one_line():

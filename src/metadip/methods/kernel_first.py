@@ -16,7 +16,13 @@ from torch import Tensor
 from metadip.fitting import Execution
 from metadip.fitting.rules import Optimizer
 from metadip.methods.fit import FitReconstructor
-from metadip.methods.kernel_grid import check_blurred, check_kernel_px, resolved, side_of, widened
+from metadip.methods.kernel_grid import (
+    SMALLEST_PX,
+    check_blurred,
+    check_kernel_px,
+    resolved,
+    widened,
+)
 from metadip.methods.method import Method
 from metadip.methods.sharp_edges import kernels
 from metadip.physics.kernel_blur import KernelBlur
@@ -27,6 +33,7 @@ from metadip.tasks.arguments import as_grey
 from metadip.types import Estimate, FitResult, InverseProblem, Objective, UserError
 
 logger = logging.getLogger(__name__)
+LARGEST_PX = 63  # of the grid where none is asked for: more of it is open to noise
 
 
 class KernelFirst(Reconstructor):
@@ -40,8 +47,9 @@ class KernelFirst(Reconstructor):
         See ``BlindDeblurring``.
     Args:
         then: a method for known kernels.
-        kernel_px: odd side of the kernel's grid, at least that of the blur; None for about half of
-            the smaller side of y.
+        kernel_px: odd side of the kernel's grid, at least that of the blur; None for about a
+            quarter of the smaller side of y, at most 63 px: on much larger grids than the blur's
+            strong noise can lead to wrong kernels.
         rounds: of the updates of kernel and image on each scale, at least 1.
     Raises:
         UserError: If an argument is out of range; see also ``BlindDeblurring``.
@@ -63,9 +71,13 @@ class KernelFirst(Reconstructor):
         channels: int | None = self.then.image_channels
         return channels
 
+    def _side(self, problem: InverseProblem) -> int:
+        quarter = min(problem.y.shape[-2:]) // 4 | 1
+        return self.kernel_px or max(SMALLEST_PX, min(quarter, LARGEST_PX))
+
     def check(self, problem: InverseProblem, *, task: str) -> None:
         """Raise ``UserError`` unless the problem is a blur that both parts can undo."""
-        side = side_of(self.kernel_px, problem)
+        side = self._side(problem)
         check_blurred(problem, side, task=task)
         flat = torch.full((1, 1, side, side), 1 / side**2)
         self.then.check(_told(problem, widened(problem, side), flat), task=task)
@@ -79,7 +91,8 @@ class KernelFirst(Reconstructor):
         **kwargs: Any,
     ) -> Tensor:
         """Return the reconstructions of a batch of measurements, see ``splitting.split``."""
-        problems = split(y, physics, image_shape=image_shape)
+        seed = getattr(self.then, "seed", 0)
+        problems = split(y, physics, image_shape=image_shape, seed=seed)
         return torch.cat([result.x_hat for result in self.reconstruct(problems)])
 
     def reconstruct(
@@ -92,11 +105,11 @@ class KernelFirst(Reconstructor):
 
     def _solve(self, problem: InverseProblem, hooks: Sequence[Any]) -> FitResult:
         started = time.perf_counter()
-        side = side_of(self.kernel_px, problem)
+        side = self._side(problem)
         wide = widened(problem, side)
         if self.kernel_px is None:
             logger.info(
-                "the kernel is sought on a grid of %d px: a smaller method.kernel_px saves time",
+                "the kernel is sought on a grid of %d px: method.kernel_px sets another",
                 side,
             )
         with torch.inference_mode(False), torch.no_grad():
@@ -109,7 +122,8 @@ class KernelFirst(Reconstructor):
         found = result._replace(
             estimate=estimate._replace(operator={"filter": k}), seconds=seconds + result.seconds
         )
-        return resolved(problem, wide, found)
+        with torch.inference_mode(False):
+            return resolved(problem, wide, found)
 
 
 def _told(problem: InverseProblem, wide: InverseProblem, k: Tensor) -> InverseProblem:

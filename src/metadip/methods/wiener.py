@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -55,8 +56,8 @@ class Wiener(Iterative):
         for key, value, known in (("noise", noise, NOISES), ("signal", signal, SIGNALS)):
             if value not in known:
                 raise UserError(f"method.{key}={value} is unknown; choose from {', '.join(known)}")
-        if not noise_factor > 0:
-            raise UserError(f"method.noise_factor={noise_factor} must be above 0")
+        if not 0 < noise_factor < math.inf:
+            raise UserError(f"method.noise_factor={noise_factor} must be above 0, and finite")
         images = partial(
             _images, estimated=noise == "estimated", factor=noise_factor, signal=signal
         )
