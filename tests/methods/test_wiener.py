@@ -45,6 +45,14 @@ def test_the_formula_of_a_flat_spectrum() -> None:
     torch.testing.assert_close(deblurred(problem, signal="flat"), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_factor_multiplies_the_noise() -> None:
+    problem = task(0.02).measure(picture(), seed=0)
+    doubled = deblurred(problem, noise_factor=2.0)
+    problem.physics.set_noise_model(GaussianNoise(0.04))
+    torch.testing.assert_close(doubled, deblurred(problem))
+    assert not torch.equal(doubled, deblurred(problem, noise_factor=2.0))
+
+
 def test_the_ratio_of_amplitudes() -> None:
     x = torch.rand((1, *SHAPE), generator=torch.Generator().manual_seed(0))
     problem = task(0.1).measure(x, seed=0)

@@ -49,6 +49,20 @@ def test_the_first_object_has_the_energy_of_y_and_its_parts_their_ranges():
     assert not torch.equal(*halves)  # each draws its own
 
 
+def test_the_phase_is_not_bounded():
+    made = prior()
+    start = made.start(problem_of())
+    turned = dict(start.weights)
+    name = next(n for n in turned if n.startswith("phase.") and n.endswith("head.bias"))
+    with torch.no_grad():
+        turned[name] = turned[name] + 1.5  # three quarters of a turn, beyond pi
+    before, after = (
+        as_complex(torch.func.functional_call(made, w, ((16, 16),), dict(start.inputs)).x)
+        for w in (dict(start.weights), turned)
+    )
+    torch.testing.assert_close(after, -1j * before, rtol=1e-4, atol=1e-5)
+
+
 def test_real_objects_are_made_by_the_magnitude_alone():
     real = prior().with_channels(1)
     start = real.start(problem_of("none"))
